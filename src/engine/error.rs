@@ -1,6 +1,8 @@
 //! The one error type of the engine. Variants carry values; wording and SQLSTATEs for SQL callers live in
 //! `pg/report.rs`, which matches every variant.
 
+use super::day::Day;
+
 /// What can go wrong on the pure floor.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
@@ -10,7 +12,85 @@ pub enum Error {
         /// Length found, in bytes.
         bytes: usize,
     },
+    /// A vector with more components than [`super::vector::MAX_DIM`].
+    #[error("vector of {dim} dimensions exceeds the limit of {max}")]
+    TooManyDimensions {
+        /// Components asked for.
+        dim: usize,
+        /// Components allowed.
+        max: usize,
+    },
+    /// Two vectors that should have the same dimension.
+    #[error("vectors have different dimensions: {left} and {right}")]
+    DimensionMismatch {
+        /// Components of the first.
+        left: usize,
+        /// Components of the second.
+        right: usize,
+    },
+    /// A vector with NaN or infinite components where none may be.
+    #[error("{count} of {dim} vector components are not finite")]
+    NonFiniteVector {
+        /// Components that are NaN or infinite.
+        count: usize,
+        /// Components in all.
+        dim: usize,
+    },
+    /// Price and volume columns of different length.
+    #[error("close and volume have different lengths: {left} and {right}")]
+    LengthMismatch {
+        /// Values in the first column.
+        left: usize,
+        /// Values in the second column.
+        right: usize,
+    },
+    /// A series beyond [`super::numeric::series::MAX_ROWS`].
+    #[error("series has more than {max} rows")]
+    TooManyRows {
+        /// Rows allowed.
+        max: usize,
+    },
+    /// A day that occurs twice in one series.
+    #[error("duplicate day {day}")]
+    DuplicateDay {
+        /// The day.
+        day: Day,
+    },
+    /// Packed series bytes of impossible length.
+    #[error("packed series of {bytes} bytes is malformed")]
+    PackedSeries {
+        /// Length found, in bytes.
+        bytes: usize,
+    },
+    /// A window with fewer rows than its model allows.
+    #[error(transparent)]
+    TooFewRows(#[from] super::numeric::TooFewRows),
+    /// A model recipe that cannot be used.
+    #[error("invalid spec: {key}: {problem}")]
+    InvalidSpec {
+        /// Path of the key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An argument outside its range.
+    #[error("{name} must be between {min} and {max}, not {value}")]
+    OutOfRange {
+        /// Argument.
+        name: &'static str,
+        /// Value found.
+        value: i64,
+        /// Smallest value allowed.
+        min: i64,
+        /// Largest value allowed.
+        max: i64,
+    },
+    /// An allocation that the system refused.
+    #[error("out of memory")]
+    OutOfMemory,
 }
+
+impl std::error::Error for super::numeric::TooFewRows {}
 
 /// Result of the engine.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,221 @@
+//! Daily rows of one instrument, gathered in any order.
+
+use super::super::day::Day;
+use super::super::error::{Error, Result};
+
+/// Rows a series may hold: more trading days than any exchange has had.
+pub const MAX_ROWS: usize = 200_000;
+
+/// Bytes of one row in the packed form.
+const ROW_BYTES: usize = 4 + 8 + 8;
+
+/// Prices and volumes by day, ascending and without repeats once [`PriceSeries::sort`] has run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PriceSeries {
+    rows: Vec<Row>,
+    sorted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) day: Day,
+    pub(crate) price: f64,
+    pub(crate) volume: f64,
+}
+
+impl PriceSeries {
+    /// A series without rows.
+    pub fn new() -> Self {
+        Self { rows: Vec::new(), sorted: true }
+    }
+
+    /// A series of consecutive days from two equally long columns, oldest first.
+    ///
+    /// Errors: [`Error::LengthMismatch`], [`Error::TooManyRows`], [`Error::OutOfMemory`].
+    pub fn from_columns(prices: &[f64], volumes: &[f64]) -> Result<Self> {
+        if prices.len() != volumes.len() {
+            return Err(Error::LengthMismatch { left: prices.len(), right: volumes.len() });
+        }
+        let mut series = Self::new();
+        for (day, (&price, &volume)) in (0..).zip(prices.iter().zip(volumes)) {
+            series.push(Day(day), price, volume)?;
+        }
+        Ok(series)
+    }
+
+    /// Adds a row, in any order.
+    ///
+    /// Errors: [`Error::TooManyRows`], [`Error::OutOfMemory`].
+    pub fn push(&mut self, day: Day, price: f64, volume: f64) -> Result<()> {
+        if self.rows.len() == MAX_ROWS {
+            return Err(Error::TooManyRows { max: MAX_ROWS });
+        }
+        self.rows.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+        self.sorted = match self.rows.last() {
+            Some(last) => self.sorted && last.day < day,
+            None => true,
+        };
+        self.rows.push(Row { day, price, volume });
+        Ok(())
+    }
+
+    /// Adds the rows of another series.
+    ///
+    /// Errors: as [`PriceSeries::push`].
+    pub fn append(&mut self, other: &PriceSeries) -> Result<()> {
+        other.rows.iter().try_for_each(|row| self.push(row.day, row.price, row.volume))
+    }
+
+    /// Drops all but the latest `keep` rows once there are twice as many, so that a running state stays
+    /// bounded whatever is fed to it.
+    pub fn trim_to_latest(&mut self, keep: usize) {
+        if keep > 0 && self.rows.len() >= keep * 2 {
+            let older = self.rows.len() - keep;
+            if !self.sorted {
+                self.rows.select_nth_unstable_by_key(older, |row| row.day);
+            }
+            self.rows.drain(..older);
+        }
+    }
+
+    /// Brings rows into date order.
+    ///
+    /// Errors: [`Error::DuplicateDay`] when a day occurs twice: which row counts would be chance.
+    pub fn sort(&mut self) -> Result<()> {
+        if !self.sorted {
+            self.rows.sort_unstable_by_key(|row| row.day);
+            if let Some(pair) = self.rows.windows(2).find(|pair| pair[0].day == pair[1].day) {
+                return Err(Error::DuplicateDay { day: pair[0].day });
+            }
+            self.sorted = true;
+        }
+        Ok(())
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Bytes of the packed form.
+    pub fn packed_len(&self) -> usize {
+        self.rows.len() * ROW_BYTES
+    }
+
+    /// Writes the packed form (shape `[packed_len]`): per row the day as int32, price and volume as
+    /// float64, little endian.
+    pub fn pack(&self, out: &mut [u8]) {
+        for (slot, row) in out.chunks_exact_mut(ROW_BYTES).zip(&self.rows) {
+            slot[..4].copy_from_slice(&row.day.0.to_le_bytes());
+            slot[4..12].copy_from_slice(&row.price.to_le_bytes());
+            slot[12..].copy_from_slice(&row.volume.to_le_bytes());
+        }
+    }
+
+    /// Reads the packed form. The bytes may come from anywhere, so nothing about them is believed.
+    ///
+    /// Errors: [`Error::PackedSeries`] for a length that is no whole number of rows, and as
+    /// [`PriceSeries::push`].
+    pub fn unpack(bytes: &[u8]) -> Result<Self> {
+        if !bytes.len().is_multiple_of(ROW_BYTES) {
+            return Err(Error::PackedSeries { bytes: bytes.len() });
+        }
+        let mut series = Self::new();
+        let count = bytes.len() / ROW_BYTES;
+        series.rows.try_reserve_exact(count.min(MAX_ROWS)).map_err(|_| Error::OutOfMemory)?;
+        for row in bytes.chunks_exact(ROW_BYTES) {
+            let (day, price, volume) = (first(row), first(&row[4..]), first(&row[12..]));
+            series.push(
+                Day(i32::from_le_bytes(day)),
+                f64::from_le_bytes(price),
+                f64::from_le_bytes(volume),
+            )?;
+        }
+        Ok(series)
+    }
+}
+
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[..N]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn series(days: &[i32]) -> PriceSeries {
+        let mut series = PriceSeries::new();
+        for &day in days {
+            series.push(Day(day), f64::from(day) + 0.5, 2.0).unwrap();
+        }
+        series
+    }
+
+    fn days(series: &PriceSeries) -> Vec<i32> {
+        series.rows().iter().map(|row| row.day.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn order_of_arrival_does_not_matter(mut order in prop::collection::hash_set(any::<i32>(), 1..200)
+            .prop_map(|set| set.into_iter().collect::<Vec<_>>()))
+        {
+            let mut shuffled = series(&order);
+            shuffled.sort().unwrap();
+            order.sort_unstable();
+            prop_assert_eq!(days(&shuffled), order);
+        }
+
+        #[test]
+        fn trimming_keeps_the_latest_rows(order in Just((0..500).collect::<Vec<i32>>()).prop_shuffle(), keep in 1usize..80) {
+            let mut trimmed = PriceSeries::new();
+            for day in order {
+                trimmed.push(Day(day), 1.0, 1.0).unwrap();
+                trimmed.trim_to_latest(keep);
+                prop_assert!(trimmed.len() < 2 * keep);
+            }
+            trimmed.sort().unwrap();
+            let all = days(&trimmed);
+            let latest: Vec<i32> = (500 - keep as i32..500).collect();
+            prop_assert_eq!(&all[all.len() - keep..], &latest[..]);
+        }
+
+        #[test]
+        fn packed_bytes_from_anywhere_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            match PriceSeries::unpack(&bytes) {
+                Ok(series) => {
+                    let mut again = vec![0; series.packed_len()];
+                    series.pack(&mut again);
+                    prop_assert_eq!(again, bytes);
+                }
+                Err(error) => prop_assert_eq!(error, Error::PackedSeries { bytes: bytes.len() }),
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_twice_is_refused() {
+        assert_eq!(series(&[3, 1, 3]).sort(), Err(Error::DuplicateDay { day: Day(3) }));
+        assert_eq!(series(&[1, 3, 3]).sort(), Err(Error::DuplicateDay { day: Day(3) }));
+    }
+
+    #[test]
+    fn columns_of_different_length_are_refused() {
+        assert_eq!(
+            PriceSeries::from_columns(&[1.0, 2.0], &[1.0]),
+            Err(Error::LengthMismatch { left: 2, right: 1 })
+        );
+    }
+}

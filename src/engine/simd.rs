@@ -1,0 +1,176 @@
+//! The similarity kernels: the one engine file with `unsafe`, for the call into code compiled for a
+//! wider instruction set.
+//!
+//! **Numeric rule.** Components are float32; every product is formed and summed in float64. A product
+//! of two float32 values is exact in float64, so a fused multiply-add and a separate multiply and add
+//! give the same bits. Sums run in [`LANES`] lanes (component `i` goes to lane `i % LANES`) which are
+//! then added as a fixed tree. The result is therefore the same on every CPU.
+
+#![allow(unsafe_code)]
+
+/// Independent partial sums of a kernel.
+pub const LANES: usize = 16;
+
+/// Bytes that fill all lanes once.
+const BLOCK: usize = LANES * 4;
+
+/// Dot product and squared norms of two vectors, in float64.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Products {
+    /// Sum of `a[i] * b[i]`.
+    pub dot: f64,
+    /// Sum of `a[i] * a[i]`.
+    pub norm_a: f64,
+    /// Sum of `b[i] * b[i]`.
+    pub norm_b: f64,
+}
+
+/// Dot product and squared norms of two little-endian float32 vectors; components beyond the shorter
+/// one are ignored, so callers compare dimensions first.
+pub fn products(a: &[u8], b: &[u8]) -> Products {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the CPU has AVX2 and FMA, the only requirement of the function.
+        return unsafe { products_avx2(a, b) };
+    }
+    products_lanes::<false>(a, b)
+}
+
+/// Sum of squared differences of two little-endian float32 vectors, each difference taken in float64.
+pub fn squared_distance(a: &[u8], b: &[u8]) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the CPU has AVX2, the only requirement of the function.
+        return unsafe { squared_distance_avx2(a, b) };
+    }
+    squared_distance_lanes(a, b)
+}
+
+/// Number of components that are NaN or infinite.
+pub fn count_non_finite(bytes: &[u8]) -> usize {
+    bytes
+        .chunks_exact(4)
+        .map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]))
+        .map(|bits| usize::from(bits & 0x7f80_0000 == 0x7f80_0000))
+        .sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn products_avx2(a: &[u8], b: &[u8]) -> Products {
+    products_lanes::<true>(a, b)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn squared_distance_avx2(a: &[u8], b: &[u8]) -> f64 {
+    squared_distance_lanes(a, b)
+}
+
+#[inline(always)]
+fn component(block: &[u8], lane: usize) -> f64 {
+    let at = lane * 4;
+    f64::from(f32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]))
+}
+
+#[inline(always)]
+fn add_product<const FMA: bool>(sum: f64, x: f64, y: f64) -> f64 {
+    if FMA { x.mul_add(y, sum) } else { x * y + sum }
+}
+
+#[inline(always)]
+fn products_lanes<const FMA: bool>(a: &[u8], b: &[u8]) -> Products {
+    let (mut dot, mut norm_a, mut norm_b) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    let (blocks_a, blocks_b) = (a.chunks_exact(BLOCK), b.chunks_exact(BLOCK));
+    let (tail_a, tail_b) = (blocks_a.remainder(), blocks_b.remainder());
+    let mut step = |block_a: &[u8], block_b: &[u8], lanes: usize| {
+        for lane in 0..lanes {
+            let (x, y) = (component(block_a, lane), component(block_b, lane));
+            dot[lane] = add_product::<FMA>(dot[lane], x, y);
+            norm_a[lane] = add_product::<FMA>(norm_a[lane], x, x);
+            norm_b[lane] = add_product::<FMA>(norm_b[lane], y, y);
+        }
+    };
+    for (block_a, block_b) in blocks_a.zip(blocks_b) {
+        step(block_a, block_b, LANES);
+    }
+    step(tail_a, tail_b, tail_a.len().min(tail_b.len()) / 4);
+    Products { dot: tree_sum(dot), norm_a: tree_sum(norm_a), norm_b: tree_sum(norm_b) }
+}
+
+#[inline(always)]
+fn squared_distance_lanes(a: &[u8], b: &[u8]) -> f64 {
+    let mut sum = [0.0; LANES];
+    let (blocks_a, blocks_b) = (a.chunks_exact(BLOCK), b.chunks_exact(BLOCK));
+    let (tail_a, tail_b) = (blocks_a.remainder(), blocks_b.remainder());
+    let mut step = |block_a: &[u8], block_b: &[u8], lanes: usize| {
+        for lane in 0..lanes {
+            // The square of a float64 difference is rounded: no fused form here, so that all CPUs agree.
+            let difference = component(block_a, lane) - component(block_b, lane);
+            sum[lane] += difference * difference;
+        }
+    };
+    for (block_a, block_b) in blocks_a.zip(blocks_b) {
+        step(block_a, block_b, LANES);
+    }
+    step(tail_a, tail_b, tail_a.len().min(tail_b.len()) / 4);
+    tree_sum(sum)
+}
+
+#[inline(always)]
+fn tree_sum(mut lanes: [f64; LANES]) -> f64 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_instruction_set_gives_the_same_bits(
+            pairs in prop::collection::vec((any::<f32>(), any::<f32>()), 0..900)
+        ) {
+            let (a, b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+            let (a, b) = (bytes(&a), bytes(&b));
+            let (wide, narrow) = (products(&a, &b), products_lanes::<false>(&a, &b));
+            for (x, y) in [(wide.dot, narrow.dot), (wide.norm_a, narrow.norm_a), (wide.norm_b, narrow.norm_b),
+                (squared_distance(&a, &b), squared_distance_lanes(&a, &b))] {
+                prop_assert!(x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()));
+            }
+        }
+    }
+
+    #[test]
+    fn sums_agree_with_a_plain_loop() {
+        let a: Vec<f32> = (0..387).map(|i| (i as f32 * 0.37).sin()).collect();
+        let b: Vec<f32> = (0..387).map(|i| (i as f32 * 0.11).cos()).collect();
+        let plain: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+        assert!((products(&bytes(&a), &bytes(&b)).dot - plain).abs() < 1e-12);
+        let plain: f64 = a.iter().zip(&b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum();
+        assert!((squared_distance(&bytes(&a), &bytes(&b)) - plain).abs() < 1e-12);
+    }
+
+    #[test]
+    fn non_finite_components_are_counted() {
+        let values = [1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 0.0];
+        assert_eq!(count_non_finite(&bytes(&values)), 3);
+    }
+}
