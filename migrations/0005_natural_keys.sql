@@ -1,0 +1,100 @@
+-- 0005 One row per natural key, so that a repeated backfill replaces instead of piling up.
+--
+--   numeric  model_id, as_of_date, entity_type, entity_id, window_days of window_spec
+--   text     source_type, source_id, model_id
+--   joint    model_id, joint_type, as_of_date, entity_type of entity_scope, and the entity itself: entity_id,
+--            else portfolio_id, else scenario_set_id:scenario_id, else issuer_id
+--
+-- A row whose key holds a NULL is not constrained: a window_spec without window_days, and the spaces whose
+-- scope names no entity_type (regimes, episodes, backtest runs). The columns are ordered so that the same
+-- index serves the look-ups by model and date.
+--
+-- Never forced: where old rows contradict a key, a WARNING says which and what to run, and the rest goes on.
+-- An index that already enforces the key is found by its shape, whatever its name and column order.
+DO $migration$
+DECLARE
+    home        name := pg_catalog.current_schema();
+    caller_path text := pg_catalog.current_setting('search_path');
+    key         record;
+    columns     text;
+    same_key    text;
+    trouble     text;
+    clash       text;
+BEGIN
+    IF home IS NULL THEN
+        RAISE EXCEPTION 'no schema to find the tables in'
+            USING ERRCODE = 'invalid_schema_name',
+                  DETAIL = pg_catalog.format('search_path is %s, and none of its schemas exists or may be used', caller_path),
+                  HINT = 'Create the schema, or set search_path so that it begins with one that exists.';
+    END IF;
+    PERFORM pg_catalog.pg_advisory_xact_lock(7308332045321);
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
+    -- Parts are written as the server prints them back; @ stands for the row.
+    FOR key IN
+        SELECT c.relname, c.relname || '_natural_key' AS index_name, wanted.row_id, wanted.parts,
+               pg_has_role(c.relowner, 'USAGE') AS owned,
+               (SELECT i.indisvalid FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
+                 WHERE i.indrelid = c.oid AND x.relname::text = c.relname || '_natural_key') AS named_is_valid,
+               EXISTS (SELECT FROM pg_index AS i
+                        WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+                          AND (SELECT array_agg(pg_get_indexdef(i.indexrelid, k, true)
+                                                ORDER BY pg_get_indexdef(i.indexrelid, k, true) COLLATE "C")
+                                 FROM generate_series(1, i.indnkeyatts) AS k)
+                            = (SELECT array_agg(replace(part, '@.', '') ORDER BY replace(part, '@.', '') COLLATE "C")
+                                 FROM unnest(wanted.parts) AS part)) AS enforced
+          FROM (VALUES
+                ('numeric_window_embeddings'::name, 'embedding_id'::name,
+                 ARRAY['@.model_id', '@.as_of_date', '@.entity_type', '@.entity_id',
+                       '(@.window_spec ->> ''window_days''::text)']),
+                ('text_embeddings', 'embedding_id', ARRAY['@.source_type', '@.source_id', '@.model_id']),
+                ('joint_embeddings', 'joint_id',
+                 ARRAY['@.model_id', '@.joint_type', '@.as_of_date', '(@.entity_scope ->> ''entity_type''::text)',
+                       'COALESCE(@.entity_scope ->> ''entity_id''::text, @.entity_scope ->> ''portfolio_id''::text, '
+                       '((@.entity_scope ->> ''scenario_set_id''::text) || '':''::text) || (@.entity_scope ->> ''scenario_id''::text), '
+                       '@.entity_scope ->> ''issuer_id''::text)'])
+               ) AS wanted (relname, row_id, parts)
+          JOIN pg_namespace AS n ON n.nspname = home
+          JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname AND c.relkind IN ('r', 'p')
+         ORDER BY c.relname
+    LOOP
+        CONTINUE WHEN key.enforced OR key.named_is_valid;
+        IF key.named_is_valid IS FALSE THEN
+            RAISE WARNING '%.% is not valid: a concurrent build of it was cut short', quote_ident(home), key.index_name
+                USING HINT = format('Run: DROP INDEX %I.%I; then the migrations again.', home, key.index_name);
+            CONTINUE;
+        ELSIF NOT key.owned THEN
+            RAISE WARNING '%.% belongs to another role: it gets no natural key', quote_ident(home), key.relname
+                USING HINT = 'Run the migrations as the owner of the table.';
+            CONTINUE;
+        END IF;
+
+        SELECT string_agg(replace(part, '@.', ''), ', ' ORDER BY n),
+               string_agg(replace(part, '@', 'older') || ' = ' || replace(part, '@', 'newer'), ' AND ' ORDER BY n)
+          INTO columns, same_key
+          FROM unnest(key.parts) WITH ORDINALITY AS p (part, n);
+        BEGIN
+            EXECUTE format('CREATE UNIQUE INDEX %I ON %I.%I (%s)', key.index_name, home, key.relname, columns);
+        EXCEPTION
+            WHEN unique_violation THEN
+                GET STACKED DIAGNOSTICS clash = PG_EXCEPTION_DETAIL;
+                RAISE WARNING '%.% holds several rows of one key: it gets no natural key yet', quote_ident(home), key.relname
+                    USING DETAIL = clash,
+                          HINT = format('To keep the newest row of each key, run: '
+                                        'DELETE FROM %1$I.%2$I AS older USING %1$I.%2$I AS newer '
+                                        'WHERE older.%3$I < newer.%3$I AND %4$s; then the migrations again.',
+                                        home, key.relname, key.row_id, same_key);
+            -- A table of other columns, a partition key outside our key, foreign partitions, ids beyond what
+            -- an index entry holds: the table stays usable as it is, and the reason is told.
+            WHEN undefined_column OR undefined_function OR feature_not_supported OR wrong_object_type
+                 OR invalid_table_definition OR invalid_object_definition OR program_limit_exceeded
+                 OR duplicate_table THEN
+                GET STACKED DIAGNOSTICS trouble = MESSAGE_TEXT, clash = PG_EXCEPTION_DETAIL;
+                RAISE WARNING '%.% gets no natural key: %', quote_ident(home), key.relname, trouble
+                    USING DETAIL = clash;
+        END;
+    END LOOP;
+
+    PERFORM pg_catalog.set_config('search_path', caller_path, true);
+END
+$migration$;
