@@ -1,18 +1,43 @@
 # The front door. Each target is one script in scripts/; `make help` lists them.
-#
-# PG_CONFIG=/path/to/pg_config   the Postgres to build for (default: Debian's postgresql-$(PG_MAJOR))
-# PE_STATE=/some/dir             where private clusters live (default: below /var/tmp)
 
 .DEFAULT_GOAL := help
-.PHONY: help build start stop psql clean-cluster
+.PHONY: help setup demo test build install model bench lint start stop psql clean-cluster
+
+# Read by the scripts when set, on the command line or in the environment.
+export PG_CONFIG PG_MAJOR PE_STATE
 
 help: ## print this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@echo
+	@echo "  PG_CONFIG=/path/to/pg_config   the Postgres to build for (default: Debian's version PG_MAJOR, 15)"
+	@echo "  LAYERS=\"lint engine\"           for make test: only these (lint engine build regress sessions)"
+	@echo "  PE_STATE=/some/dir             where private clusters live (default: below /var/tmp)"
+
+setup: ## install what is missing to build and test (Debian packages, Rust toolchain, cargo-pgrx, .venv)
+	@scripts/setup.sh
+
+demo: ## set up, build, and run the workflows on generated data in a private cluster
+	@scripts/demo.sh
+
+test: ## set up, build, and run every test layer; ends in one line "N passed, N failed"
+	@scripts/test.sh $(LAYERS)
 
 build: ## build the release library and stage it into the private Postgres
 	@scripts/prefix.sh
 	@scripts/build.sh
 	@scripts/stage.sh --private
+
+install: ## install into a Postgres of yours: make install PG_CONFIG=/path/to/pg_config
+	@scripts/install.sh
+
+model: ## fetch and convert the text model and its runtime (for the text functions)
+	@if [ -x scripts/model.sh ]; then scripts/model.sh; else echo "make model: this version has no text model, nothing to do"; fi
+
+bench: ## benchmarks: the engine's, then those in a private cluster
+	@scripts/bench.sh
+
+lint: ## formatting, clippy on both floors, dependencies, shell and Python files
+	@scripts/lint.sh
 
 start: build ## (re)start the private development cluster with what was built
 	@scripts/cluster.sh restart

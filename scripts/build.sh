@@ -13,8 +13,11 @@ without_chatter() {
         -e '/^ *(Using|Building|Running|Installing|Copying|Discovered|Writing|Finished installing) /d'
 }
 
+# Headers are looked up in cargo-pgrx's own settings, whatever --pg-config says.
+pgrx_knows "$major" || cargo_pgrx init "--pg$major" "$pg_config" --no-run
+
 rm -rf "$out"
 mkdir -p "$out"
 # The same features everywhere, so that nothing is compiled twice.
-cargo pgrx package --pg-config "$pg_config" --out-dir "$out" \
+cargo_pgrx package --pg-config "$pg_config" --out-dir "$out" \
     --no-default-features --features "pg$major onnx" 2>&1 | without_chatter

@@ -14,7 +14,11 @@ export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1
 unset RUST_BACKTRACE
 
 export PG_MAJOR=${PG_MAJOR:-15}
-VENV=$ROOT/.venv
+export PE_PYTHON=$ROOT/.venv/bin/python
+# Compiled Python files and caches do not belong between the sources.
+export PYTHONDONTWRITEBYTECODE=1
+# A shell that has not been opened again since rustup was installed does not find cargo.
+command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
 die() {
     printf 'error: %s\n' "$1" >&2
@@ -26,14 +30,19 @@ die() {
 say() { printf '%s\n' "$*"; }
 
 # step TITLE COMMAND...: runs COMMAND and says which step of STEPS it is and how long it took.
+# Call it plainly, not in a condition: bash ignores -e in whatever runs below `if`, `||` and `&&`.
 STEPS=${STEPS:-0}
 STEP=0
 step() {
-    local title=$1 started=$SECONDS status=0
+    local title=$1 started=$SECONDS status errexit=0
     shift
     STEP=$((STEP + 1))
     printf '==> [%d/%d] %s\n' "$STEP" "$STEPS" "$title"
-    "$@" || status=$?
+    case $- in *e*) errexit=1 ;; esac
+    set +e
+    (set -e; "$@")
+    status=$?
+    [ "$errexit" -eq 0 ] || set -e
     if [ "$status" -eq 0 ]; then
         printf '    [%d/%d] %s: done in %d s\n' "$STEP" "$STEPS" "$title" "$((SECONDS - started))"
     else
@@ -59,6 +68,19 @@ pg_major() { "$1" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/'; }
 # The version of cargo-pgrx that Cargo.toml pins.
 pgrx_version() { sed -nE 's/^pgrx *=.*version *= *"=([0-9.]+)".*/\1/p' Cargo.toml; }
 
+# cargo-pgrx of the pinned version: the project's own copy if there is one (scripts/setup.sh says when).
+cargo_pgrx() {
+    local own=$ROOT/build/tools/bin/cargo-pgrx
+    if [ -x "$own" ]; then "$own" pgrx "$@"; else cargo pgrx "$@"; fi
+}
+
+# pgrx_knows MAJOR: cargo-pgrx has been told where a Postgres of that version is.
+pgrx_knows() {
+    local known
+    known=$(sed -nE "s/^pg$1 *= *\"(.*)\"/\1/p" "${PGRX_HOME:-$HOME/.pgrx}/config.toml" 2>/dev/null)
+    [ -n "$known" ] && [ -x "$known" ]
+}
+
 # The directory for private clusters: readable by user postgres, one per user and checkout.
 state_dir() {
     local hash
@@ -70,8 +92,10 @@ state_dir() {
 make_state_dir() {
     local dir
     dir=$(state_dir)
-    mkdir -p -m 755 "$dir"
-    [ -O "$dir" ] && [ ! -L "$dir" ] || die "$dir belongs to somebody else" "Set PE_STATE to a directory of your own."
+    mkdir -p "$dir"
+    if [ ! -O "$dir" ] || [ -L "$dir" ]; then
+        die "$dir belongs to somebody else" "Set PE_STATE to a directory of your own."
+    fi
     # A strict umask must not hide the copied server from user postgres.
     chmod 755 "$dir"
 }

@@ -12,7 +12,7 @@ share=$("$pg_config" --sharedir)
 # What makes a copy stale: another server, another set of installed extensions.
 fingerprint() {
     "$pg_config" --version
-    ls -lnL --time-style=full-iso "$bin" "$lib" "$share" "$share/extension" | grep -v prometheus_embed
+    find -L "$bin" "$lib" "$share" -maxdepth 2 -type f ! -name 'prometheus_embed*' -printf '%p %s %t\n' | sort
 }
 stamp=$(fingerprint | sha256sum)
 

@@ -1,0 +1,118 @@
+"""Fixtures of the tests that need servers. `make test` starts the cluster and sets PE_*; to run pytest alone:
+scripts/test.sh sessions, or with a cluster already up: PE_CLUSTER=dev scripts/test-sessions.sh tests/t/test_x.py
+
+    cluster      the private cluster (tests/t/cluster.py)
+    db           session in a fresh database with the extension and the data tables
+    connect      opens further sessions to the database of `db`
+    module_db    as `db`, one for all tests of a file (for data that is only read)
+    shared       directory of the real data, or the test is skipped
+    sp500        session in a database of this test's own with the real data loaded
+    demo         session in a database of this test's own with the generated demo data
+"""
+
+import os
+
+import pytest
+from cluster import ROOT, Cluster, install
+from realdata import SHARED, load_sp500
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    if "PE_SOCKET_DIR" not in os.environ:
+        pytest.fail("no cluster: run scripts/test.sh sessions, or scripts/test-sessions.sh with PE_CLUSTER set")
+    return Cluster(os.environ)
+
+
+def _template(cluster, fill):
+    """A database to copy for each test: much quicker than to create and fill it anew."""
+    name = cluster.create_database(prefix="template")
+    with cluster.connect(name) as connection:
+        install(connection)
+    fill(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def empty_template(cluster):
+    name = _template(cluster, lambda name: None)
+    yield name
+    cluster.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def sp500_template(cluster, shared):
+    def fill(name):
+        with cluster.connect(name) as connection:
+            load_sp500(connection, shared / "sp500")
+
+    name = _template(cluster, fill)
+    yield name
+    cluster.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def demo_template(cluster):
+    script = ROOT / "demo" / "generate.sql"
+    if not script.exists():
+        pytest.skip("demo/generate.sql is not there yet")
+
+    def fill(name):
+        done = cluster.psql(name, script.read_text(encoding="utf-8"))
+        assert done.returncode == 0, done.stdout
+
+    name = _template(cluster, fill)
+    yield name
+    cluster.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    if not (SHARED / "sp500").is_dir():
+        pytest.skip("no real data in ../shared")
+    return SHARED
+
+
+def _session(cluster, template):
+    """A session in a copy of `template`, dropped afterwards."""
+    name = cluster.create_database(template)
+    try:
+        with cluster.connect(name) as connection:
+            yield connection
+    finally:
+        cluster.drop_database(name)
+
+
+@pytest.fixture
+def db(cluster, empty_template):
+    yield from _session(cluster, empty_template)
+
+
+@pytest.fixture(scope="module")
+def module_db(cluster, empty_template):
+    yield from _session(cluster, empty_template)
+
+
+@pytest.fixture
+def sp500(cluster, sp500_template):
+    yield from _session(cluster, sp500_template)
+
+
+@pytest.fixture
+def demo(cluster, demo_template):
+    yield from _session(cluster, demo_template)
+
+
+@pytest.fixture
+def connect(cluster, request):
+    """connect(session=db, **options): another session to the same database, closed after the test."""
+    opened = []
+
+    def open_session(session=None, **options):
+        session = session if session is not None else request.getfixturevalue("db")
+        opened.append(cluster.connect(session.info.dbname, **options))
+        return opened[-1]
+
+    yield open_session
+    for connection in opened:
+        connection.close()

@@ -1,0 +1,68 @@
+"""Finds the SQL examples in a Markdown page and what the page says they print.
+
+    ```sql                 is run
+    ```sql skip: REASON    is not; without a reason it is an error
+    ```text (or output)    right after a run block: what psql prints for it; a line `...` stands for any lines
+"""
+
+import re
+from dataclasses import dataclass
+
+FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>.*)$")
+
+
+@dataclass
+class Example:
+    """One SQL block: where it starts, its text, and what it should print (None: the page does not say)."""
+
+    line: int
+    sql: str
+    expected: str | None = None
+
+
+def fenced_blocks(text):
+    """Yields (line number, info string, body, prose between the block before and this one)."""
+    lines, number, prose = text.splitlines(), 0, ""
+    while number < len(lines):
+        fence = FENCE.match(lines[number])
+        if not fence:
+            prose += lines[number].strip()
+            number += 1
+            continue
+        start, indent = number + 1, len(fence["indent"])
+        number += 1
+        body = []
+        while number < len(lines) and lines[number].strip() != fence["ticks"]:
+            body.append(lines[number][indent:] if not lines[number][:indent].strip() else lines[number])
+            number += 1
+        yield start, fence["info"].strip(), "\n".join(body), prose
+        number, prose = number + 1, ""
+
+
+def examples(text):
+    """The page's examples in order. Raises ValueError for a block that is skipped without a reason."""
+    found, previous = [], None
+    for line, info, body, prose in fenced_blocks(text):
+        language, _, rest = info.partition(" ")
+        if language == "sql" and rest:
+            if not re.fullmatch(r"skip: \S.{5,}", rest):
+                raise ValueError(f"line {line}: ```{info}: say `sql skip: ` and the reason")
+            previous = None
+        elif language == "sql":
+            previous = Example(line, body)
+            found.append(previous)
+        else:
+            if language in ("text", "output") and previous is not None and not prose:
+                previous.expected = body
+            previous = None
+    return found
+
+
+def same_output(expected, actual):
+    """Line by line, blanks at the end of lines and empty lines at the ends apart."""
+    wanted = "".join(
+        r"(?:.*\n)*?" if line.strip() == "..." else re.escape(line.rstrip()) + r"\n"
+        for line in expected.strip("\n").splitlines()
+    )
+    got = "".join(line.rstrip() + "\n" for line in actual.strip("\n").splitlines())
+    return re.fullmatch(wanted, got) is not None

@@ -1,0 +1,114 @@
+"""Every SQL example of README.md and docs/ runs, and prints what the page says.
+
+The examples of a page run in order, in one psql session in a database of the page's own that holds the demo
+data. A page that creates the extension itself starts in an empty database and loads what it needs, for example
+with `\\i demo/generate.sql`. An error is a failure, unless the page shows it (an output block with ERROR:).
+"""
+
+import pytest
+from cluster import ROOT
+from markdown import examples, same_output
+
+PAGES = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
+MARK = "@@example"
+
+
+def psql_script(page):
+    """One script for the page: a marker line before each example, errors allowed only where they are shown."""
+    parts = []
+    for number, example in enumerate(page):
+        stop = "off" if "ERROR:" in (example.expected or "") else "on"
+        parts.append(f"\\echo {MARK} {number}\n\\set ON_ERROR_STOP {stop}\n{example.sql}\n")
+    return "".join(parts)
+
+
+def outputs(printed):
+    """The output of each example that was reached, by its number."""
+    found = {}
+    for part in printed.split(MARK + " ")[1:]:
+        number, _, output = part.partition("\n")
+        found[int(number)] = output
+    return found
+
+
+def differences(page, printed, returncode):
+    """What did not go as the page says, as text; empty when all is well."""
+    reached, wrong = outputs(printed), []
+    for number, example in enumerate(page):
+        output = reached.get(number)
+        if output is None:
+            wrong.append(f"line {example.line}: not reached")
+        elif example.expected is not None and not same_output(example.expected, output):
+            wrong.append(f"line {example.line}: expected\n{example.expected}\n--- but got\n{output}")
+        elif returncode != 0 and number == max(reached):
+            wrong.append(f"line {example.line}: failed\n{example.sql}\n--- with\n{output}")
+    if returncode != 0 and not wrong:
+        wrong.append(f"psql ended with {returncode}:\n{printed}")
+    return "\n\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=str)
+def test_examples_of(path, cluster, request):
+    page = examples((ROOT / path).read_text(encoding="utf-8"))
+    if not page:
+        return
+    installs = any("CREATE EXTENSION prometheus_embed" in example.sql for example in page)
+    template = "template1" if installs else request.getfixturevalue("demo_template")
+    database = cluster.create_database(template, prefix="docs")
+    try:
+        done = cluster.psql(database, psql_script(page))
+    finally:
+        cluster.drop_database(database)
+    wrong = differences(page, done.stdout, done.returncode)
+    assert not wrong, f"{path}\n{wrong}"
+
+
+def run(cluster, database, text):
+    page = examples(text)
+    done = cluster.psql(database, psql_script(page))
+    return differences(page, done.stdout, done.returncode)
+
+
+def test_runner_accepts_what_is_right(cluster, db):
+    text = "```sql\nSELECT 1 AS a, 'x' AS b;\n```\n\n```text\n a | b \n---+---\n 1 | x\n(1 row)\n```\n"
+    assert run(cluster, db.info.dbname, text) == ""
+
+
+def test_runner_reports_another_output(cluster, db):
+    text = "```sql\nSELECT 1 AS a;\n```\n```text\n a \n---\n 2\n(1 row)\n```\n"
+    assert "line 1: expected" in run(cluster, db.info.dbname, text)
+
+
+def test_runner_reports_an_error_and_what_comes_after(cluster, db):
+    text = "```sql\nSELECT 1;\n```\n```sql\nSELECT nothing;\n```\n```sql\nSELECT 3;\n```\n"
+    wrong = run(cluster, db.info.dbname, text)
+    assert 'column "nothing" does not exist' in wrong
+    assert "line 7: not reached" in wrong
+    assert "line 1:" not in wrong
+
+
+def test_runner_accepts_an_error_that_is_shown(cluster, db):
+    text = "```sql\nSELECT 1/0;\n```\n```text\nERROR:  division by zero\n```\n```sql\nSELECT 1;\n```\n"
+    assert run(cluster, db.info.dbname, text) == ""
+
+
+def test_runner_keeps_the_session_between_blocks(cluster, db):
+    text = "```sql\nSET search_path = pg_catalog;\n```\n```sql\nSHOW search_path;\n```\n```text\n...\n pg_catalog\n...\n```\n"
+    assert run(cluster, db.info.dbname, text) == ""
+
+
+def test_output_belongs_to_the_block_right_before_it():
+    page = examples("```sql\nSELECT 1;\n```\nSome prose.\n```text\nnot the output\n```\n")
+    assert [example.expected for example in page] == [None]
+
+
+def test_skipping_needs_a_reason():
+    assert examples("```sql skip: needs a second server\nSELECT 1;\n```\n") == []
+    with pytest.raises(ValueError, match="reason"):
+        examples("```sql skip\nSELECT 1;\n```\n")
+
+
+def test_dots_stand_for_any_lines():
+    assert same_output("a\n...\nd", "a\nb\nc\nd\n")
+    assert same_output("a\n...", "a\n")
+    assert not same_output("a\n...\nd", "a\nb\n")
