@@ -1,11 +1,25 @@
-//! The Postgres floor.
+//! The Postgres floor: the SQL surface (`api`), queries (`spi`), datums (`ffi`), errors (`report`).
+//!
+//! Only `ffi` has `unsafe`, only `spi` has SQL text, only `report` names SQLSTATEs.
 
-use pgrx::prelude::*;
+mod api;
+mod backfill;
+mod ffi;
+mod report;
+mod spi;
 
-pgrx::pg_module_magic!();
+pgrx::pg_module_magic!(name, version);
 
-/// Library version, as compiled.
-#[pg_extern(immutable, parallel_safe)]
-fn embed_version() -> &'static str {
-    env!("CARGO_PKG_VERSION")
-}
+pgrx::extension_sql_file!("../../sql/00_preconditions.sql", name = "preconditions", bootstrap);
+pgrx::extension_sql_file!("../../sql/10_models.sql", name = "models", requires = ["preconditions"]);
+pgrx::extension_sql_file!(
+    "../../sql/20_aggregates.sql",
+    name = "aggregates",
+    requires = [api::aggregate::embed_price_series_step, api::aggregate::num_window_step,]
+);
+pgrx::extension_sql_file!(
+    "../../sql/80_privileges.sql",
+    name = "privileges",
+    requires = ["models", "aggregates"]
+);
+pgrx::extension_sql_file!("../../sql/90_comments.sql", name = "comments", finalize);

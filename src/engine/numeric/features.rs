@@ -2,7 +2,7 @@
 
 use super::super::day::Day;
 use super::super::error::{Error, Result};
-use super::series::{PriceSeries, Row};
+use super::series::{PriceSeries, ROW_BYTES};
 use super::spec::{Feature, WindowModel};
 use super::window::{self, TooFewRows, Window};
 
@@ -13,19 +13,23 @@ use super::window::{self, TooFewRows, Window};
 #[derive(Debug)]
 pub struct FeatureRows<'a> {
     model: &'a WindowModel,
-    rows: &'a [Row],
-    bytes: Vec<u8>,
+    series: PriceSeries,
+    features: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 impl<'a> FeatureRows<'a> {
     /// Computes the features of `series`, which must be sorted.
     ///
     /// Errors: [`Error::OutOfMemory`].
-    pub fn new(model: &'a WindowModel, series: &'a PriceSeries) -> Result<Self> {
+    pub fn new(model: &'a WindowModel, series: PriceSeries) -> Result<Self> {
         let rows = series.rows();
         let features = &model.spec().features;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut packed) = (Vec::new(), Vec::new());
         bytes.try_reserve_exact(rows.len() * features.len() * 4).map_err(|_| Error::OutOfMemory)?;
+        packed.try_reserve_exact(series.packed_len()).map_err(|_| Error::OutOfMemory)?;
+        packed.resize(series.packed_len(), 0);
+        series.pack(&mut packed);
         let mut previous = rows.first();
         for row in rows {
             let before = previous.map_or(f64::NAN, |p| p.price);
@@ -34,17 +38,22 @@ impl<'a> FeatureRows<'a> {
             }
             previous = Some(row);
         }
-        Ok(Self { model, rows, bytes })
+        Ok(Self { model, series, features: bytes, packed })
+    }
+
+    /// The recipe.
+    pub fn model(&self) -> &'a WindowModel {
+        self.model
     }
 
     /// The window that ends on `as_of`, or how many rows it lacks.
     pub fn window(&self, as_of: Day) -> std::result::Result<Window, TooFewRows> {
-        window::dated(self.rows, self.model, as_of)
+        window::dated(self.series.rows(), self.model, as_of)
     }
 
     /// The window of the latest rows, whatever their dates, or how many rows it lacks.
     pub fn latest_window(&self) -> std::result::Result<Window, TooFewRows> {
-        window::undated(self.rows, self.model)
+        window::undated(self.series.rows(), self.model)
     }
 
     /// Writes the vector of `window` into `out` (shape `[4 * dim]`, any content).
@@ -54,7 +63,7 @@ impl<'a> FeatureRows<'a> {
         let start = window.first * row_bytes;
         let real = (window.rows * row_bytes).min(out.len());
         let (head, tail) = out.split_at_mut(real);
-        head.copy_from_slice(&self.bytes[start..start + real]);
+        head.copy_from_slice(&self.features[start..start + real]);
         for (slot, &feature) in head.chunks_exact_mut(4).zip(features) {
             if feature == Feature::LogReturn {
                 slot.fill(0);
@@ -69,7 +78,7 @@ impl<'a> FeatureRows<'a> {
     /// Copies of the last row, rounded to float32 before their features are computed: the first copy's
     /// log return is `ln(f32(price) / price)`, the others' `ln(1)`, NaN or infinite where the price is.
     fn repeat_last(&self, window: &Window, out: &mut [u8]) {
-        let Some(last) = self.rows.get(window.first + window.rows - 1) else { return };
+        let Some(last) = self.series.rows().get(window.first + window.rows - 1) else { return };
         let rounded = (f64::from(last.price as f32), f64::from(last.volume as f32));
         let features = &self.model.spec().features;
         let mut before = last.price;
@@ -84,15 +93,8 @@ impl<'a> FeatureRows<'a> {
     /// Fingerprint of the rows behind `window` (dates, prices, volumes to the bit) under this model:
     /// changes when a restatement touches the window.
     pub fn digest(&self, window: &Window) -> [u8; 16] {
-        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-        for row in &self.rows[window.first..window.first + window.rows] {
-            let mut bytes = [0; 20];
-            bytes[..4].copy_from_slice(&row.day.0.to_le_bytes());
-            bytes[4..12].copy_from_slice(&row.price.to_le_bytes());
-            bytes[12..].copy_from_slice(&row.volume.to_le_bytes());
-            hasher.update(&bytes);
-        }
-        hasher.digest128().to_be_bytes()
+        let rows = &self.packed[window.first * ROW_BYTES..(window.first + window.rows) * ROW_BYTES];
+        xxhash_rust::xxh3::xxh3_128(rows).to_be_bytes()
     }
 }
 
@@ -122,7 +124,7 @@ mod tests {
 
     fn encode(model: &WindowModel, prices: &[f64], volumes: &[f64]) -> Vec<f32> {
         let series = PriceSeries::from_columns(prices, volumes).unwrap();
-        let rows = FeatureRows::new(model, &series).unwrap();
+        let rows = FeatureRows::new(model, series).unwrap();
         let window = rows.latest_window().unwrap();
         let mut out = vec![0xAA; model.dim() * 4];
         rows.encode(&window, &mut out);
@@ -178,7 +180,7 @@ mod tests {
         for day in [-20, 1, 3, 5, 9, 12] {
             series.push(Day(day), 1.0, 1.0).unwrap();
         }
-        let rows = FeatureRows::new(&model, &series).unwrap();
+        let rows = FeatureRows::new(&model, series).unwrap();
         let window = rows.window(Day(10)).unwrap();
         assert_eq!((window.rows, window.padded, window.last_day), (4, 0, Day(9)));
         let window = rows.window(Day(4)).unwrap();
@@ -193,7 +195,7 @@ mod tests {
         let model = model(r#""encoder": "flatten""#, 2);
         let digest = |prices: &[f64]| {
             let series = PriceSeries::from_columns(prices, &[1.0, 1.0, 1.0]).unwrap();
-            let rows = FeatureRows::new(&model, &series).unwrap();
+            let rows = FeatureRows::new(&model, series).unwrap();
             rows.digest(&rows.latest_window().unwrap())
         };
         assert_eq!(digest(&[1.0, 2.0, 3.0]), digest(&[9.0, 2.0, 3.0]));

@@ -7,7 +7,7 @@ use super::super::error::{Error, Result};
 pub const MAX_ROWS: usize = 200_000;
 
 /// Bytes of one row in the packed form.
-const ROW_BYTES: usize = 4 + 8 + 8;
+pub(crate) const ROW_BYTES: usize = 4 + 8 + 8;
 
 /// Prices and volumes by day, ascending and without repeats once [`PriceSeries::sort`] has run.
 #[derive(Debug, Clone, Default, PartialEq)]

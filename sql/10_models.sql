@@ -1,0 +1,54 @@
+-- The model catalog: one row per model id, each with its whole recipe. A recipe never changes.
+CREATE TABLE embed_models (
+    model_id    text PRIMARY KEY CHECK (model_id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'),
+    modality    text NOT NULL CHECK (modality IN ('numeric', 'text', 'joint')),
+    dim         int CHECK (dim BETWEEN 1 AND 65535),
+    spec        jsonb NOT NULL CHECK (jsonb_typeof(spec) = 'object'),
+    sha256      text CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+    description text,
+    builtin     boolean NOT NULL DEFAULT false,
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+SELECT m.model_id, 'numeric', 384, '{
+        "features": ["close", "volume", "log_return"], "price_column": "close",
+        "window": {"min_fill": 0.87, "look_back": 3, "short_history": "repeat_last"},
+        "encoder": "pad_to_dim", "dim": 384}'::jsonb,
+       m.description, true
+  FROM (VALUES
+    ('num-regime-core-v1', 'Published: windows of close, volume and log return, padded or cut to 384.'),
+    ('num-stab-core-v1', 'Published: as num-regime-core-v1, for stability states.'),
+    ('num-profile-core-v1', 'Published: as num-regime-core-v1, used with windows of 126 days for profiles.'),
+    ('num-scenario-core-v1', 'Published: as num-regime-core-v1 over instruments; scenario panels are padded or cut to 384.'),
+    ('num-portfolio-core-v1', 'Published: as num-regime-core-v1 over instruments; portfolio features are padded or cut to 384.')
+  ) AS m(model_id, description);
+
+INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+VALUES ('numeric-simple-v1', 'numeric', NULL, '{
+        "features": ["close", "volume", "log_return"], "price_column": "close",
+        "window": {"min_fill": 0.87, "look_back": 3, "short_history": "repeat_last"},
+        "encoder": "flatten"}',
+       'Published: windows of close, volume and log return, flattened: three values per day.', true);
+
+SELECT pg_catalog.pg_extension_config_dump('embed_models', 'WHERE NOT builtin');
+
+CREATE FUNCTION embed_models_guard() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $guard$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        RAISE EXCEPTION 'model "%" cannot be changed', OLD.model_id
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'A model id never changes its meaning.',
+                  HINT = 'Register the changed recipe under a new id.';
+    ELSIF OLD.builtin THEN
+        RAISE EXCEPTION 'model "%" belongs to the extension and cannot be dropped', OLD.model_id
+            USING ERRCODE = 'dependent_objects_still_exist';
+    END IF;
+    RETURN OLD;
+END
+$guard$;
+
+CREATE TRIGGER embed_models_guard BEFORE UPDATE OR DELETE ON embed_models
+    FOR EACH ROW EXECUTE FUNCTION embed_models_guard();

@@ -1,0 +1,22 @@
+-- Aggregates over daily price rows. Their support functions are in src/pg/api/aggregate.rs.
+CREATE AGGREGATE embed_price_series(trade_date date, price float8, volume float8) (
+    SFUNC = embed_price_series_step,
+    STYPE = internal,
+    SSPACE = 4096,
+    FINALFUNC = embed_price_series_pack,
+    COMBINEFUNC = embed_price_series_combine,
+    SERIALFUNC = embed_price_series_pack,
+    DESERIALFUNC = embed_price_series_unpack,
+    PARALLEL = SAFE
+);
+
+CREATE AGGREGATE num_window_agg(trade_date date, close float8, volume float8, window_days int, model_id text) (
+    SFUNC = num_window_step,
+    STYPE = internal,
+    SSPACE = 4096,
+    FINALFUNC = num_window_final,
+    COMBINEFUNC = num_window_combine,
+    SERIALFUNC = num_window_serialize,
+    DESERIALFUNC = num_window_deserialize,
+    PARALLEL = SAFE
+);

@@ -1,0 +1,1 @@
+-- COMMENT ON for every object.

@@ -1,0 +1,194 @@
+//! `backfill_numeric`: vectors of many instruments at one date or over a range.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::arguments::{day, required};
+use crate::engine::Day;
+use crate::engine::numeric::WindowModel;
+use crate::pg::backfill::OnExisting;
+use crate::pg::backfill::ledger::Entry;
+use crate::pg::backfill::numeric::NumericBackfill;
+use crate::pg::ffi::array::ItemArray;
+use crate::pg::ffi::regclass::Regclass;
+use crate::pg::report::Fault;
+use crate::pg::spi::numeric_rows::NumericTarget;
+use crate::pg::spi::relation::Relation;
+use crate::pg::spi::{instruments as instrument_table, models, prices as price_table};
+
+type Rows = TableIterator<
+    'static,
+    (
+        name!(entity_id, String),
+        name!(as_of_date, Date),
+        name!(model_id, String),
+        name!(status, &'static str),
+        name!(dim, Option<i32>),
+        name!(rows_used, Option<i32>),
+        name!(detail, Option<String>),
+    ),
+>;
+
+/// Which dates a call is about.
+enum Days {
+    One(Day),
+    Range(Day, Day),
+}
+
+/// The arguments that both forms share.
+struct Arguments<'a> {
+    window_days: Option<i32>,
+    market_id: Option<&'a str>,
+    instrument_ids: Option<ItemArray<'a, str>>,
+    model_id: Option<&'a str>,
+    max_entities: Option<i32>,
+    skip_entities: Option<i32>,
+    on_existing: Option<&'a str>,
+    prices: Option<Regclass>,
+    instruments: Option<Regclass>,
+    target: Option<Regclass>,
+}
+
+/// Computes and stores the window vectors of instruments at one date.
+#[pg_extern(volatile, parallel_unsafe, cost = 100000)]
+#[allow(clippy::too_many_arguments)]
+fn backfill_numeric(
+    as_of: Option<Date>,
+    window_days: default!(Option<i32>, 63),
+    market_id: default!(Option<&str>, "NULL"),
+    instrument_ids: default!(Option<ItemArray<'_, str>>, "NULL"),
+    model_id: default!(Option<&str>, "'num-regime-core-v1'"),
+    max_entities: default!(Option<i32>, "NULL"),
+    skip_entities: default!(Option<i32>, "NULL"),
+    on_existing: default!(Option<&str>, "'replace'"),
+    prices: default!(Option<Regclass>, "pg_catalog.to_regclass('prices_daily')"),
+    instruments: default!(Option<Regclass>, "pg_catalog.to_regclass('instruments')"),
+    target: default!(Option<Regclass>, "pg_catalog.to_regclass('numeric_window_embeddings')"),
+) -> Result<Rows, ErrorReport> {
+    let days = Days::One(day(as_of, "as_of")?);
+    let arguments = Arguments {
+        window_days,
+        market_id,
+        instrument_ids,
+        model_id,
+        max_entities,
+        skip_entities,
+        on_existing,
+        prices,
+        instruments,
+        target,
+    };
+    Ok(arguments.run(days)?)
+}
+
+/// Computes and stores the window vectors of instruments at every trading day of a range.
+#[pg_extern(volatile, parallel_unsafe, cost = 1000000, name = "backfill_numeric")]
+#[allow(clippy::too_many_arguments)]
+fn backfill_numeric_days(
+    start_date: Option<Date>,
+    end_date: Option<Date>,
+    window_days: default!(Option<i32>, 63),
+    market_id: default!(Option<&str>, "NULL"),
+    instrument_ids: default!(Option<ItemArray<'_, str>>, "NULL"),
+    model_id: default!(Option<&str>, "'num-regime-core-v1'"),
+    max_entities: default!(Option<i32>, "NULL"),
+    skip_entities: default!(Option<i32>, "NULL"),
+    on_existing: default!(Option<&str>, "'replace'"),
+    prices: default!(Option<Regclass>, "pg_catalog.to_regclass('prices_daily')"),
+    instruments: default!(Option<Regclass>, "pg_catalog.to_regclass('instruments')"),
+    target: default!(Option<Regclass>, "pg_catalog.to_regclass('numeric_window_embeddings')"),
+) -> Result<Rows, ErrorReport> {
+    let (start, end) = (day(start_date, "start_date")?, day(end_date, "end_date")?);
+    if end < start {
+        Err(Fault::EmptyRange { start: start.to_string(), end: end.to_string() })?;
+    }
+    let arguments = Arguments {
+        window_days,
+        market_id,
+        instrument_ids,
+        model_id,
+        max_entities,
+        skip_entities,
+        on_existing,
+        prices,
+        instruments,
+        target,
+    };
+    Ok(arguments.run(Days::Range(start, end))?)
+}
+
+impl Arguments<'_> {
+    fn run(&self, days: Days) -> Result<Rows, Fault> {
+        let model_id = required(self.model_id, "model_id")?;
+        let window_days = required(self.window_days, "window_days")?;
+        let on_existing = OnExisting::parse(required(self.on_existing, "on_existing")?)?;
+        let spec = models::numeric_spec(model_id)?;
+        let model = WindowModel::new((*spec).clone(), window_days)?;
+        let prices =
+            Relation::open(self.prices, "prices", "prices_daily", &price_table::columns(model.spec()))?;
+        let target = NumericTarget::open(self.target, "INSTRUMENT", model_id, window_days)?;
+        let entities = self.entities()?;
+        let days = match days {
+            Days::One(day) => vec![day],
+            Days::Range(start, end) => price_table::trading_days(&prices, &entities, start, end)?,
+        };
+        let run = NumericBackfill {
+            model: &model,
+            entities: &entities,
+            days: &days,
+            prices: &prices,
+            target: &target,
+            on_existing,
+        };
+        let entries = run.run()?;
+        Ok(rows(entries, entities, model_id.to_owned(), model.dim()))
+    }
+
+    /// The instruments asked for, without repeats: those named and those of the market, in byte order.
+    fn entities(&self) -> Result<Vec<String>, Fault> {
+        for (name, value) in [("max_entities", self.max_entities), ("skip_entities", self.skip_entities)] {
+            if let Some(value) = value.filter(|value| *value < 0) {
+                Err(crate::engine::Error::OutOfRange {
+                    name,
+                    value: value.into(),
+                    min: 0,
+                    max: i32::MAX.into(),
+                })?;
+            }
+        }
+        if self.market_id.is_none() && self.instrument_ids.is_none() {
+            return Err(Fault::NothingSelected);
+        }
+        let mut entities: Vec<String> = match &self.instrument_ids {
+            Some(named) => named.values("instrument_ids")?.into_iter().map(str::to_owned).collect(),
+            None => Vec::new(),
+        };
+        if let Some(market_id) = self.market_id {
+            let columns = ["instrument_id", "market_id", "asset_class", "status"];
+            let table = Relation::open(self.instruments, "instruments", "instruments", &columns)?;
+            entities.extend(instrument_table::of_market(
+                &table,
+                market_id,
+                self.max_entities,
+                self.skip_entities,
+            )?);
+        }
+        entities.sort_unstable();
+        entities.dedup();
+        Ok(entities)
+    }
+}
+
+fn rows(entries: Vec<Entry>, entities: Vec<String>, model_id: String, dim: usize) -> Rows {
+    TableIterator::new(entries.into_iter().map(move |entry| {
+        (
+            entities.get(entry.entity as usize).cloned().unwrap_or_default(),
+            Date::saturating_from_raw(entry.day.0),
+            model_id.clone(),
+            entry.status(),
+            entry.has_vector().then_some(dim as i32),
+            entry.rows_used(),
+            entry.detail(dim),
+        )
+    }))
+}

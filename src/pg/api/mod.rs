@@ -1,0 +1,11 @@
+//! The SQL surface: thin functions that read arguments, call one room of the engine or of `spi`, and
+//! return.
+
+pub mod about;
+pub mod aggregate;
+pub mod arguments;
+pub mod backfill_numeric;
+pub mod models;
+pub mod numeric;
+pub mod staged;
+pub mod vectors;

@@ -1,0 +1,63 @@
+//! `num_window_embed`: the vector of one window, from arrays or from the price table.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::arguments::{day, required};
+use crate::engine::numeric::{FeatureRows, PriceSeries, Window, WindowModel};
+use crate::engine::{Error, Result as EngineResult};
+use crate::pg::ffi::array::NumberArray;
+use crate::pg::ffi::bytea::Bytea;
+use crate::pg::ffi::regclass::Regclass;
+use crate::pg::report::Fault;
+use crate::pg::spi::relation::Relation;
+use crate::pg::spi::{models, prices as price_table};
+
+/// The model `model_id` for windows of `window_days` rows.
+pub fn window_model(model_id: &str, window_days: i32) -> Result<WindowModel, Fault> {
+    Ok(WindowModel::new((*models::numeric_spec(model_id)?).clone(), window_days)?)
+}
+
+/// The vector of a window.
+pub fn encode(features: &FeatureRows<'_>, window: &Window) -> EngineResult<Bytea> {
+    Bytea::build(features.model().dim() * 4, |out| {
+        features.encode(window, out);
+        Ok(())
+    })
+}
+
+/// The vector of the latest window of prices and volumes, oldest first.
+#[pg_extern(stable, strict, parallel_safe, cost = 500)]
+fn num_window_embed(
+    close: NumberArray<'_, f64>,
+    volume: NumberArray<'_, f64>,
+    window_days: default!(i32, 63),
+    model_id: default!(&str, "'num-regime-core-v1'"),
+) -> Result<Bytea, ErrorReport> {
+    let model = window_model(model_id, window_days)?;
+    let series = PriceSeries::from_columns(close.values("close")?, volume.values("volume")?)?;
+    let features = FeatureRows::new(&model, series)?;
+    let window = features.latest_window().map_err(Error::from)?;
+    Ok(encode(&features, &window)?)
+}
+
+/// The vector of an instrument's window that ends on `as_of`.
+#[pg_extern(stable, parallel_safe, cost = 5000, name = "num_window_embed")]
+fn num_window_embed_lookup(
+    instrument_id: Option<&str>,
+    as_of: Option<Date>,
+    window_days: default!(Option<i32>, 63),
+    model_id: default!(Option<&str>, "'num-regime-core-v1'"),
+    prices: default!(Option<Regclass>, "pg_catalog.to_regclass('prices_daily')"),
+) -> Result<Option<Bytea>, ErrorReport> {
+    let (Some(instrument_id), Some(as_of)) = (instrument_id, as_of) else { return Ok(None) };
+    let as_of = day(Some(as_of), "as_of")?;
+    let model = window_model(required(model_id, "model_id")?, required(window_days, "window_days")?)?;
+    let prices = Relation::open(prices, "prices", "prices_daily", &price_table::columns(model.spec()))?;
+    let from = as_of.minus_days(model.look_back_days());
+    let found = price_table::series(&prices, model.spec(), &[instrument_id], from, as_of)?;
+    let series = found.into_iter().next().map_or_else(|| Ok(PriceSeries::new()), |(_, series)| series)?;
+    let features = FeatureRows::new(&model, series)?;
+    let window = features.window(as_of).map_err(Error::from)?;
+    Ok(Some(encode(&features, &window)?))
+}

@@ -1,0 +1,34 @@
+//! Backfills: what was asked for, computed in batches, written in one statement per batch, and told row
+//! by row.
+
+pub mod ledger;
+pub mod numeric;
+
+use crate::pg::report::Fault;
+
+/// What to do with a key that already has a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExisting {
+    /// Overwrite it.
+    Replace,
+    /// Leave it and compute nothing.
+    Skip,
+    /// Add another row beside it, as the published system does.
+    Append,
+}
+
+impl OnExisting {
+    /// Reads the argument `on_existing`. Errors: [`Fault::InvalidChoice`] (22023).
+    pub fn parse(value: &str) -> Result<Self, Fault> {
+        match value {
+            "replace" => Ok(Self::Replace),
+            "skip" => Ok(Self::Skip),
+            "append" => Ok(Self::Append),
+            other => Err(Fault::InvalidChoice {
+                argument: "on_existing",
+                value: other.to_owned(),
+                allowed: "\"replace\", \"skip\" and \"append\"",
+            }),
+        }
+    }
+}

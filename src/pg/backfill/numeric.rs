@@ -1,0 +1,229 @@
+//! The numeric backfill: prices in one scan per batch of instruments, per-day features once per
+//! instrument, each window one copy, written by one `INSERT ... SELECT` per chunk of rows.
+
+use std::collections::{HashMap, HashSet};
+
+use super::OnExisting;
+use super::ledger::{Entry, Fate, Vector};
+use crate::engine::numeric::{FeatureRows, PriceSeries, Window, WindowModel};
+use crate::engine::{Day, simd};
+use crate::pg::ffi::interrupts;
+use crate::pg::ffi::staged::{Cells, RowSource};
+use crate::pg::report::Fault;
+use crate::pg::spi::numeric_rows::NumericTarget;
+use crate::pg::spi::prices;
+use crate::pg::spi::relation::Relation;
+
+/// Price rows held at a time, about: 20 bytes each.
+const BATCH_PRICE_ROWS: usize = 1_000_000;
+
+/// Embedding rows per statement.
+const CHUNK_ROWS: usize = 1_000;
+
+/// Vector bytes per statement: below the default `work_mem`, so that staged rows stay in memory.
+const CHUNK_BYTES: usize = 2 << 20;
+
+/// Everything one call needs to know.
+pub struct NumericBackfill<'a> {
+    /// The recipe and its window.
+    pub model: &'a WindowModel,
+    /// Instruments, in the order of the result.
+    pub entities: &'a [String],
+    /// As-of dates, ascending.
+    pub days: &'a [Day],
+    /// Where prices are.
+    pub prices: &'a Relation,
+    /// Where vectors go.
+    pub target: &'a NumericTarget,
+    /// What to do with keys that have a row.
+    pub on_existing: OnExisting,
+}
+
+/// An instrument whose windows are known and not yet written.
+struct Pending<'a> {
+    entity: u32,
+    features: FeatureRows<'a>,
+    windows: Vec<(Day, Window)>,
+}
+
+impl<'a> NumericBackfill<'a> {
+    /// Computes and writes all keys; one entry per key.
+    ///
+    /// Errors: [`Fault::AppendToUnique`] (55000), and whatever reading and writing raise; then nothing is
+    /// written. A single entity that cannot be embedded is an entry, not an error.
+    pub fn run(&self) -> Result<Vec<Entry>, Fault> {
+        if self.on_existing == OnExisting::Append && self.target.unique() {
+            return Err(Fault::AppendToUnique { relation: self.target.name().to_owned() });
+        }
+        let (Some(&first), Some(&last)) = (self.days.first(), self.days.last()) else {
+            return Ok(Vec::new());
+        };
+        if !self.target.unique() {
+            self.target.lock()?;
+        }
+        let from = first.minus_days(self.model.look_back_days());
+        // Five trading days of seven, and some room for short spans.
+        let rows_each = (last.0.abs_diff(from.0) as usize) * 5 / 7 + 5;
+        let batch = (BATCH_PRICE_ROWS / rows_each).max(1);
+        let mut entries = Vec::new();
+        for (number, entities) in self.entities.chunks(batch).enumerate() {
+            self.run_batch(number * batch, entities, from, last, &mut entries)?;
+        }
+        entries.sort_by_key(|entry| (entry.day, entry.entity));
+        Ok(entries)
+    }
+
+    fn run_batch(
+        &self,
+        offset: usize,
+        entities: &[String],
+        from: Day,
+        to: Day,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Fault> {
+        let names: Vec<&str> = entities.iter().map(String::as_str).collect();
+        let read = prices::series(self.prices, self.model.spec(), &names, from, to)?;
+        let mut read: HashMap<String, _> = read.into_iter().collect();
+        let chunk_rows = CHUNK_ROWS.min(CHUNK_BYTES / (self.model.dim() * 4)).max(1);
+        let (mut pending, mut rows) = (Vec::new(), 0);
+        for (index, name) in entities.iter().enumerate() {
+            interrupts::check();
+            let entity = (offset + index) as u32;
+            match read.remove(name).unwrap_or_else(|| Ok(PriceSeries::new())) {
+                Ok(series) => {
+                    let found = self.windows(entity, series, entries)?;
+                    rows += found.windows.len();
+                    pending.push(found);
+                }
+                Err(error) => {
+                    let reason: Box<str> = error.to_string().into();
+                    let failed = || Fate::Failed { rows: 0, reason: reason.clone() };
+                    entries.extend(self.days.iter().map(|&day| Entry { entity, day, fate: failed() }));
+                }
+            }
+            if rows >= chunk_rows {
+                self.write(std::mem::take(&mut pending), entries)?;
+                rows = 0;
+            }
+        }
+        self.write(pending, entries)
+    }
+
+    /// The windows of one instrument; those that are too short become entries.
+    fn windows(
+        &self,
+        entity: u32,
+        series: PriceSeries,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Pending<'a>, Fault> {
+        let features = FeatureRows::new(self.model, series)?;
+        let mut windows = Vec::with_capacity(self.days.len());
+        for &day in self.days {
+            match features.window(day) {
+                Ok(window) => windows.push((day, window)),
+                Err(short) => entries.push(Entry {
+                    entity,
+                    day,
+                    fate: Fate::Failed { rows: short.found as u32, reason: short.to_string().into() },
+                }),
+            }
+        }
+        Ok(Pending { entity, features, windows })
+    }
+
+    fn write(&self, mut pending: Vec<Pending<'a>>, entries: &mut Vec<Entry>) -> Result<(), Fault> {
+        pending.retain(|instrument| !instrument.windows.is_empty());
+        let existing = self.existing(&pending)?;
+        if self.on_existing == OnExisting::Skip {
+            self.leave_existing(&mut pending, &existing, entries);
+        } else if !self.target.unique() && self.on_existing == OnExisting::Replace && !existing.is_empty() {
+            let keys: Vec<(&str, Day)> = existing.iter().map(|(id, day)| (id.as_str(), *day)).collect();
+            self.target.delete(&keys)?;
+        }
+        if pending.iter().all(|instrument| instrument.windows.is_empty()) {
+            return Ok(());
+        }
+        let mut rows = ChunkRows { run: self, pending: &pending, at: (0, 0), existing: &existing, entries };
+        self.target.insert(&mut rows)?;
+        Ok(())
+    }
+
+    /// Keys of the chunk that have a row.
+    fn existing(&self, pending: &[Pending<'_>]) -> Result<HashSet<(String, Day)>, Fault> {
+        let days = || pending.iter().flat_map(|instrument| instrument.windows.iter().map(|(day, _)| *day));
+        let (Some(from), Some(to)) = (days().min(), days().max()) else { return Ok(HashSet::new()) };
+        if self.on_existing == OnExisting::Append {
+            return Ok(HashSet::new());
+        }
+        let names: Vec<&str> = pending.iter().map(|instrument| self.name(instrument.entity)).collect();
+        let mut existing = self.target.existing(&names, from, to)?;
+        if self.days.len() > 1 {
+            // The table may hold dates inside the range that are not asked for.
+            let asked: HashSet<Day> = self.days.iter().copied().collect();
+            existing.retain(|(_, day)| asked.contains(day));
+        }
+        Ok(existing)
+    }
+
+    fn leave_existing(
+        &self,
+        pending: &mut [Pending<'_>],
+        existing: &HashSet<(String, Day)>,
+        entries: &mut Vec<Entry>,
+    ) {
+        for instrument in pending {
+            let (entity, name) = (instrument.entity, self.name(instrument.entity).to_owned());
+            instrument.windows.retain(|(day, _)| {
+                let there = existing.contains(&(name.clone(), *day));
+                if there {
+                    entries.push(Entry { entity, day: *day, fate: Fate::Skipped });
+                }
+                !there
+            });
+        }
+    }
+
+    fn name(&self, entity: u32) -> &str {
+        &self.entities[entity as usize]
+    }
+}
+
+/// The rows of one chunk, instrument by instrument, in key order.
+struct ChunkRows<'r, 'a> {
+    run: &'r NumericBackfill<'a>,
+    pending: &'r [Pending<'a>],
+    at: (usize, usize),
+    existing: &'r HashSet<(String, Day)>,
+    entries: &'r mut Vec<Entry>,
+}
+
+impl RowSource for ChunkRows<'_, '_> {
+    fn next_row(&mut self, cells: &mut Cells<'_>) -> Result<bool, Fault> {
+        let (instrument, day, window) = loop {
+            let Some(instrument) = self.pending.get(self.at.0) else { return Ok(false) };
+            match instrument.windows.get(self.at.1) {
+                Some((day, window)) => break (instrument, *day, window),
+                None => self.at = (self.at.0 + 1, 0),
+            }
+        };
+        self.at.1 += 1;
+        let name = self.run.name(instrument.entity);
+        let mut non_finite = 0;
+        cells.text(0, name);
+        cells.date(1, day);
+        cells.bytes(2, self.run.model.dim() * 4, |out| {
+            instrument.features.encode(window, out);
+            non_finite = simd::count_non_finite(out) as u32;
+            Ok(())
+        })?;
+        cells.int(3, window.rows as i32);
+        cells.int(4, window.padded as i32);
+        cells.date(5, window.last_day);
+        cells.uuid(6, instrument.features.digest(window));
+        let vector = Vector { rows: window.rows as u32, padded: window.padded as u32, non_finite };
+        let there = !self.existing.is_empty() && self.existing.contains(&(name.to_owned(), day));
+        let fate = if there { Fate::Replaced(vector) } else { Fate::Inserted(vector) };
+        self.entries.push(Entry { entity: instrument.entity, day, fate });
+        Ok(true)
+    }
+}

@@ -1,0 +1,11 @@
+//! The only room with `unsafe` on the Postgres floor: datums, arrays, aggregate states, set results,
+//! interrupts. It exports safe functions and types, and knows neither SQL text nor business rules.
+#![allow(unsafe_code)]
+
+pub mod aggregate;
+pub mod array;
+pub mod bytea;
+pub mod interrupts;
+pub mod regclass;
+pub mod row;
+pub mod staged;

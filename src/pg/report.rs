@@ -1,0 +1,238 @@
+//! Every error that a caller can see: its SQLSTATE, message, detail and hint. Nothing else in the crate
+//! names a SQLSTATE, and both matches are exhaustive, so an error without a code does not compile.
+//!
+//! Wording follows PostgreSQL's style: the message is lower case without a full stop and carries the
+//! values; detail and hint are sentences.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::engine::Error;
+
+/// What can go wrong on the Postgres floor, beside the engine's errors.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// An error of the engine.
+    #[error(transparent)]
+    Engine(#[from] Error),
+    /// An array argument with more than one dimension.
+    #[error("argument \"{argument}\" must be a one-dimensional array, not one of {dimensions} dimensions")]
+    ArrayDimensions { argument: &'static str, dimensions: i32 },
+    /// An array argument with a NULL element.
+    #[error("argument \"{argument}\" must not contain nulls")]
+    NullElement { argument: &'static str, position: usize },
+    /// An argument that may not be NULL.
+    #[error("argument \"{argument}\" must not be null")]
+    NullArgument { argument: &'static str },
+    /// Text that is not UTF-8.
+    #[error("argument \"{argument}\" is not valid UTF-8")]
+    NotUtf8 { argument: &'static str },
+    /// An argument whose value is not among those allowed.
+    #[error("invalid value for argument \"{argument}\": \"{value}\"")]
+    InvalidChoice { argument: &'static str, value: String, allowed: &'static str },
+    /// A date argument that is infinite.
+    #[error("argument \"{argument}\" must be a finite date")]
+    InfiniteDate { argument: &'static str },
+    /// A range whose end lies before its start.
+    #[error("end_date {end} lies before start_date {start}")]
+    EmptyRange { start: String, end: String },
+    /// A model that is not registered.
+    #[error("model \"{model_id}\" does not exist")]
+    UnknownModel { model_id: String, near: Vec<String> },
+    /// A model of another modality.
+    #[error("model \"{model_id}\" is a {found} model, not a {wanted} model")]
+    WrongModality { model_id: String, found: String, wanted: &'static str },
+    /// A model id that is taken.
+    #[error("model \"{model_id}\" already exists")]
+    ModelExists { model_id: String },
+    /// An id that no model may have.
+    #[error("invalid model id \"{model_id}\"")]
+    InvalidModelId { model_id: String },
+    /// A relation that was not found by name.
+    #[error("relation \"{name}\" does not exist")]
+    MissingRelation { name: &'static str, argument: &'static str },
+    /// A relation of a kind that cannot be read or written here.
+    #[error("\"{name}\" is not a table, view or foreign table")]
+    WrongRelationKind { name: String, argument: &'static str },
+    /// A relation that lacks a column.
+    #[error("column \"{column}\" of relation \"{relation}\" does not exist")]
+    MissingColumn { relation: String, column: String, argument: &'static str },
+    /// Neither a market nor instruments were named.
+    #[error("either \"market_id\" or \"instrument_ids\" must be given")]
+    NothingSelected,
+    /// A market that no instrument belongs to.
+    #[error("market \"{market_id}\" has no instruments")]
+    UnknownMarket { market_id: String, known: Vec<String> },
+    /// `append` on a table that allows one row per key.
+    #[error("cannot append to \"{relation}\": it has a unique key")]
+    AppendToUnique { relation: String },
+    /// Aggregate arguments that change from row to row.
+    #[error("argument \"{argument}\" must be the same on every row of a group")]
+    ChangingArgument { argument: &'static str },
+    /// A support function of an aggregate called by hand.
+    #[error("aggregate support function called outside an aggregate")]
+    NotAnAggregate,
+    /// A partial aggregate state that no version of ours wrote.
+    #[error("malformed partial aggregate state")]
+    MalformedState,
+    /// `embed_staged_rows` called outside a backfill.
+    #[error("embed_staged_rows can only be called by a running backfill")]
+    NoStagedRows,
+    /// The extension's own schema was not found.
+    #[error("extension \"prometheus_embed\" is not installed in this database")]
+    NotInstalled,
+    /// SPI refused a call of ours.
+    #[error("query of the extension failed: {0}")]
+    Spi(String),
+    /// A state that cannot be: a bug.
+    #[error("internal error: {what}")]
+    Internal { what: String },
+}
+
+impl Fault {
+    /// An error of pgrx's SPI layer.
+    pub fn spi(error: pgrx::spi::SpiError) -> Self {
+        Self::Spi(error.to_string())
+    }
+}
+
+impl From<pgrx::spi::SpiError> for Fault {
+    fn from(error: pgrx::spi::SpiError) -> Self {
+        Self::spi(error)
+    }
+}
+
+/// Code, detail and hint; the message is the error's `Display`.
+struct Wording {
+    code: PgSqlErrorCode,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+impl Wording {
+    fn code(code: PgSqlErrorCode) -> Self {
+        Self { code, detail: None, hint: None }
+    }
+
+    fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn report(self, message: String) -> ErrorReport {
+        let mut report = ErrorReport::new(self.code, message, "prometheus_embed");
+        if let Some(detail) = self.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}
+
+impl From<Error> for ErrorReport {
+    fn from(error: Error) -> Self {
+        engine_wording(&error).report(error.to_string())
+    }
+}
+
+impl From<Fault> for ErrorReport {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Engine(error) => error.into(),
+            fault => fault_wording(&fault).report(fault.to_string()),
+        }
+    }
+}
+
+fn engine_wording(error: &Error) -> Wording {
+    use PgSqlErrorCode::*;
+    match error {
+        Error::VectorBytes { .. } => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION)
+            .detail("A vector is little-endian float32 without a header: 4 bytes per dimension."),
+        Error::TooManyDimensions { .. } | Error::TooManyRows { .. } => {
+            Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+        }
+        Error::DimensionMismatch { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
+            .hint("Compare vectors of one model, or bring them to one dimension with pad_to_dim()."),
+        Error::NonFiniteVector { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
+            .hint("Look for zero, negative or missing prices in the rows that the vector was made from."),
+        Error::LengthMismatch { .. } => Wording::code(ERRCODE_ARRAY_ELEMENT_ERROR)
+            .hint("Pass one close and one volume per day, oldest first."),
+        Error::DuplicateDay { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
+            .detail("Which of the rows counts would be chance.")
+            .hint("Pass one row per instrument and day."),
+        Error::PackedSeries { .. } => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION),
+        Error::TooFewRows(_) => Wording::code(ERRCODE_DATA_EXCEPTION),
+        Error::InvalidSpec { .. } => {
+            Wording::code(ERRCODE_INVALID_PARAMETER_VALUE).hint("docs/encoders.md lists every key of a spec.")
+        }
+        Error::OutOfRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
+        Error::OutOfMemory => Wording::code(ERRCODE_OUT_OF_MEMORY),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+fn fault_wording(fault: &Fault) -> Wording {
+    use PgSqlErrorCode::*;
+    match fault {
+        Fault::Engine(error) => engine_wording(error),
+        Fault::ArrayDimensions { .. } => Wording::code(ERRCODE_ARRAY_ELEMENT_ERROR),
+        Fault::NullElement { position, .. } => Wording::code(ERRCODE_NULL_VALUE_NOT_ALLOWED)
+            .detail(format!("Element {position} is null.")),
+        Fault::NullArgument { .. } => Wording::code(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+        Fault::NotUtf8 { .. } => Wording::code(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+        Fault::InvalidChoice { allowed, .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
+            .hint(format!("Allowed values are {allowed}.")),
+        Fault::InfiniteDate { .. } => Wording::code(ERRCODE_DATETIME_FIELD_OVERFLOW),
+        Fault::EmptyRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
+            .detail("Both bounds belong to the range."),
+        Fault::UnknownModel { near, .. } => {
+            let wording = Wording::code(ERRCODE_UNDEFINED_OBJECT);
+            if near.is_empty() {
+                wording.hint("SELECT model_id FROM embed_models lists the registered models.")
+            } else {
+                wording.hint(format!("Registered models with a like name: {}.", list(near)))
+            }
+        }
+        Fault::WrongModality { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE),
+        Fault::ModelExists { .. } => Wording::code(ERRCODE_DUPLICATE_OBJECT)
+            .detail("A model id never changes its meaning.")
+            .hint("Register the changed recipe under a new id."),
+        Fault::InvalidModelId { .. } => Wording::code(ERRCODE_INVALID_NAME).detail(
+            "A model id begins with a letter or digit and has up to 63 letters, digits, dots, dashes and underscores.",
+        ),
+        Fault::MissingRelation { name, argument } => Wording::code(ERRCODE_UNDEFINED_TABLE).hint(format!(
+            "Put the schema of \"{name}\" on the search_path, pass {argument} => 'schema.table', or create the tables with SELECT embed_migrate()."
+        )),
+        Fault::WrongRelationKind { argument, .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE)
+            .detail(format!("It was given as argument \"{argument}\".")),
+        Fault::MissingColumn { argument, .. } => Wording::code(ERRCODE_UNDEFINED_COLUMN)
+            .detail(format!("The relation was given as argument \"{argument}\"."))
+            .hint("Pass a view that has the columns of docs/tables.md under their names."),
+        Fault::NothingSelected => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
+            .hint("Name a market, as in market_id => 'US_EQ', or instruments, as in instrument_ids => ARRAY['AAPL.US']."),
+        Fault::UnknownMarket { known, .. } => {
+            let wording = Wording::code(ERRCODE_INVALID_PARAMETER_VALUE);
+            if known.is_empty() { wording } else { wording.hint(format!("Markets with instruments: {}.", list(known))) }
+        }
+        Fault::AppendToUnique { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+            .hint("Use on_existing => 'replace' or 'skip', or drop the unique index to keep several rows per key."),
+        Fault::ChangingArgument { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
+            .hint("Pass a constant, or add the column to GROUP BY."),
+        Fault::NotAnAggregate | Fault::NoStagedRows => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+        Fault::MalformedState => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION),
+        Fault::NotInstalled => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+        Fault::Spi(_) | Fault::Internal { .. } => Wording::code(ERRCODE_INTERNAL_ERROR)
+            .hint("This is a bug of prometheus_embed; please report it with the statement that showed it."),
+    }
+}

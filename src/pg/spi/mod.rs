@@ -1,0 +1,11 @@
+//! The only room with SQL text. Every name of ours is qualified by the extension's schema, every
+//! built-in by `pg_catalog` (operators too), so that no search_path changes what a query means; the
+//! user's relations are found by OID. Queries run with the caller's rights.
+
+pub mod extension;
+pub mod instruments;
+pub mod models;
+pub mod numeric_rows;
+pub mod prices;
+pub mod query;
+pub mod relation;

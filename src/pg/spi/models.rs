@@ -1,0 +1,105 @@
+//! The model catalog `embed_models`.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::extension::schema;
+use super::query::{execute, required, select, select_first};
+use crate::engine::numeric::NumericSpec;
+use crate::pg::ffi::interrupts;
+use crate::pg::report::Fault;
+
+/// Names this much alike (Jaro-Winkler) are offered when a model is not found.
+const LIKENESS: f64 = 0.8;
+
+thread_local! {
+    /// Specs read by the client's current statement, so that a call per row costs no query per row.
+    static READ: RefCell<(i64, HashMap<String, Rc<NumericSpec>>)> = RefCell::new((0, HashMap::new()));
+}
+
+/// The spec of a registered numeric model.
+///
+/// Errors: [`Fault::UnknownModel`] (42704) with like names, [`Fault::WrongModality`] (42809).
+pub fn numeric_spec(model_id: &str) -> Result<Rc<NumericSpec>, Fault> {
+    let statement = interrupts::statement_start();
+    let cached = READ.with(|read| {
+        let read = read.try_borrow().ok()?;
+        (read.0 == statement).then(|| read.1.get(model_id).cloned()).flatten()
+    });
+    if let Some(spec) = cached {
+        return Ok(spec);
+    }
+    let spec = Rc::new(NumericSpec::from_json(&spec_json(model_id, "numeric")?)?);
+    READ.with(|read| {
+        if let Ok(mut read) = read.try_borrow_mut() {
+            if read.0 != statement {
+                *read = (statement, HashMap::new());
+            }
+            read.1.insert(model_id.to_owned(), Rc::clone(&spec));
+        }
+    });
+    Ok(spec)
+}
+
+/// The spec of a registered model of `modality`, as JSON text. Errors: as [`numeric_spec`].
+pub fn spec_json(model_id: &str, modality: &'static str) -> Result<String, Fault> {
+    let sql = format!(
+        "SELECT m.modality, m.spec::pg_catalog.text FROM {}.embed_models m \
+         WHERE m.model_id OPERATOR(pg_catalog.=) $1",
+        schema()?
+    );
+    let found =
+        select_first(&sql, &[model_id.into()], |row| Ok((required(row.text(1)?)?, required(row.text(2)?)?)))?;
+    match found {
+        Some((found, spec)) if found == modality => Ok(spec),
+        Some((found, _)) => {
+            Err(Fault::WrongModality { model_id: model_id.to_owned(), found, wanted: modality })
+        }
+        None => Err(Fault::UnknownModel { model_id: model_id.to_owned(), near: near(model_id)? }),
+    }
+}
+
+fn near(model_id: &str) -> Result<Vec<String>, Fault> {
+    let sql = format!("SELECT m.model_id FROM {}.embed_models m", schema()?);
+    let mut names: Vec<(f64, String)> = select(&sql, &[], |row| required(row.text(1)?))?
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(model_id, &name), name))
+        .filter(|(likeness, _)| *likeness >= LIKENESS)
+        .collect();
+    names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    Ok(names.into_iter().take(5).map(|(_, name)| name).collect())
+}
+
+/// Adds a model. `spec` must have been validated; `dim` is absent where it follows from the window.
+///
+/// Errors: [`Fault::ModelExists`] (42710), and 42501 for a caller without the right to insert.
+pub fn register(
+    model_id: &str,
+    modality: &str,
+    dim: Option<i32>,
+    spec: &str,
+    description: Option<&str>,
+) -> Result<(), Fault> {
+    let sql = format!(
+        "INSERT INTO {}.embed_models (model_id, modality, dim, spec, description) \
+         VALUES ($1, $2, $3, $4::pg_catalog.jsonb, $5) ON CONFLICT (model_id) DO NOTHING",
+        schema()?
+    );
+    let args = [model_id.into(), modality.into(), dim.into(), spec.into(), description.into()];
+    match execute(&sql, &args)? {
+        0 => Err(Fault::ModelExists { model_id: model_id.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a model that a user registered; whether there was one.
+pub fn drop_model(model_id: &str) -> Result<bool, Fault> {
+    let sql = format!("DELETE FROM {}.embed_models m WHERE m.model_id OPERATOR(pg_catalog.=) $1", schema()?);
+    Ok(execute(&sql, &[model_id.into()])? > 0)
+}
+
+/// Forgets specs read before the catalog was changed by this statement.
+pub fn forget() {
+    READ.with(|read| read.try_borrow_mut().map(|mut read| *read = (0, HashMap::new())).ok());
+}

@@ -1,0 +1,180 @@
+//! The rows of a `numeric_window_embeddings` table: which exist, and the one statement that writes.
+
+use std::collections::HashSet;
+
+use pgrx::datum::Date;
+
+use super::extension::schema;
+use super::query::{execute, required, select};
+use super::relation::Relation;
+use crate::engine::Day;
+use crate::pg::ffi::regclass::Regclass;
+use crate::pg::ffi::staged::{RowSource, with_rows};
+use crate::pg::report::Fault;
+
+/// Columns that every such table has.
+const BASE: [&str; 6] = ["entity_type", "entity_id", "window_spec", "as_of_date", "model_id", "vector"];
+
+/// Columns of ours, filled where the table has them: name, its value in the staged row.
+const LINEAGE: [(&str, &str); 5] = [
+    ("rows_used", "r.rows_used"),
+    ("rows_padded", "r.rows_padded"),
+    ("last_trade_date", "r.last_day"),
+    ("input_digest", "r.digest"),
+    ("computed_at", "pg_catalog.now()"),
+];
+
+/// The shape of a staged row; `backfill::numeric` fills its cells in this order.
+const STAGED: &str = "r(entity_id pg_catalog.text, as_of_date pg_catalog.date, vector pg_catalog.bytea, \
+    rows_used pg_catalog.int4, rows_padded pg_catalog.int4, last_day pg_catalog.date, digest pg_catalog.uuid)";
+
+const WINDOW_KEY: &str = "(window_spec ->> 'window_days'::text)";
+
+/// A numeric embedding table and the part of it that one run writes.
+#[derive(Debug)]
+pub struct NumericTarget {
+    relation: Relation,
+    entity_type: &'static str,
+    model_id: String,
+    window_days: i32,
+    unique: bool,
+}
+
+impl NumericTarget {
+    /// Checks the table. Errors: as [`Relation::open`].
+    pub fn open(
+        given: Option<Regclass>,
+        entity_type: &'static str,
+        model_id: &str,
+        window_days: i32,
+    ) -> Result<Self, Fault> {
+        let relation = Relation::open(given, "target", "numeric_window_embeddings", &BASE)?;
+        let mut key = ["entity_type", "entity_id", "as_of_date", "model_id", WINDOW_KEY].map(str::to_owned);
+        key.sort();
+        let unique = relation.unique_keys()?.iter().any(|found| found[..] == key[..]);
+        Ok(Self { relation, entity_type, model_id: model_id.to_owned(), window_days, unique })
+    }
+
+    /// Whether the table allows one row per key.
+    pub fn unique(&self) -> bool {
+        self.unique
+    }
+
+    /// Its quoted name.
+    pub fn name(&self) -> &str {
+        &self.relation.sql
+    }
+
+    /// Which of the keys `entities x [from, to]` have a row.
+    pub fn existing(&self, entities: &[&str], from: Day, to: Day) -> Result<HashSet<(String, Day)>, Fault> {
+        let sql = format!(
+            "SELECT t.entity_id::pg_catalog.text, t.as_of_date FROM {} t WHERE {} \
+               AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($4) \
+               AND t.as_of_date OPERATOR(pg_catalog.>=) $5 AND t.as_of_date OPERATOR(pg_catalog.<=) $6",
+            self.relation.sql,
+            key_condition()
+        );
+        let args = [
+            self.entity_type.into(),
+            self.model_id.as_str().into(),
+            self.window_text().into(),
+            owned(entities).into(),
+            date(from).into(),
+            date(to).into(),
+        ];
+        let keys = select(&sql, &args, |row| {
+            Ok((required(row.text(1)?)?, Day(required(row.date(2)?)?.to_pg_epoch_days())))
+        })?;
+        Ok(keys.into_iter().collect())
+    }
+
+    /// Deletes the rows of some keys, for a table that cannot upsert.
+    pub fn delete(&self, keys: &[(&str, Day)]) -> Result<u64, Fault> {
+        let sql = format!(
+            "DELETE FROM {} t USING pg_catalog.unnest($4::pg_catalog.text[], $5::pg_catalog.date[]) k(id, day) \
+             WHERE {} AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) k.id \
+               AND t.as_of_date OPERATOR(pg_catalog.=) k.day",
+            self.relation.sql,
+            key_condition()
+        );
+        let ids: Vec<String> = keys.iter().map(|(id, _)| (*id).to_owned()).collect();
+        let days: Vec<Date> = keys.iter().map(|(_, day)| date(*day)).collect();
+        let args = [
+            self.entity_type.into(),
+            self.model_id.as_str().into(),
+            self.window_text().into(),
+            ids.into(),
+            days.into(),
+        ];
+        execute(&sql, &args)
+    }
+
+    /// Writes the rows of `source`; a row whose key exists is overwritten where the table has a unique
+    /// key, and added where it has none.
+    pub fn insert(&self, source: &mut dyn RowSource) -> Result<u64, Fault> {
+        let sql = self.insert_sql()?;
+        let args = [self.entity_type.into(), self.window_spec().into(), self.model_id.as_str().into()];
+        with_rows(source, || execute(&sql, &args))
+    }
+
+    /// Holds off other runs that write the same keys until the transaction ends: a table without a
+    /// unique key has nothing else against duplicates.
+    pub fn lock(&self) -> Result<(), Fault> {
+        let sql = "SELECT pg_catalog.pg_advisory_xact_lock($1::pg_catalog.int4, \
+                   pg_catalog.hashtext(pg_catalog.concat_ws(E'\\x01', $2, $3, $4)))::pg_catalog.text";
+        let args = [
+            (self.relation.oid.to_u32() as i32).into(),
+            self.entity_type.into(),
+            self.model_id.as_str().into(),
+            self.window_text().into(),
+        ];
+        select(sql, &args, |_| Ok(())).map(|_| ())
+    }
+
+    fn insert_sql(&self) -> Result<String, Fault> {
+        let lineage: Vec<_> = LINEAGE.iter().filter(|(name, _)| self.relation.has_column(name)).collect();
+        let names: String = lineage.iter().map(|(name, _)| format!(", {name}")).collect();
+        let values: String = lineage.iter().map(|(_, value)| format!(", {value}")).collect();
+        let updates: String = lineage.iter().map(|(name, _)| format!(", {name} = excluded.{name}")).collect();
+        let reference = if self.relation.has_column("vector_ref") { ", vector_ref = NULL" } else { "" };
+        let conflict = if self.unique {
+            format!(
+                " ON CONFLICT (entity_type, entity_id, as_of_date, model_id, \
+                 (window_spec OPERATOR(pg_catalog.->>) 'window_days')) DO UPDATE \
+                 SET window_spec = excluded.window_spec, vector = excluded.vector{reference}{updates}"
+            )
+        } else {
+            String::new()
+        };
+        Ok(format!(
+            "INSERT INTO {target} (entity_type, entity_id, window_spec, as_of_date, model_id, vector{names}) \
+             SELECT $1, r.entity_id, $2::pg_catalog.jsonb, r.as_of_date, $3, r.vector{values} \
+             FROM {schema}.embed_staged_rows() AS {STAGED}{conflict}",
+            target = self.relation.sql,
+            schema = schema()?,
+        ))
+    }
+
+    fn window_text(&self) -> String {
+        self.window_days.to_string()
+    }
+
+    /// The two keys that the published backfill writes.
+    fn window_spec(&self) -> String {
+        format!(r#"{{"window_days": {}, "entity_type": "{}"}}"#, self.window_days, self.entity_type)
+    }
+}
+
+fn key_condition() -> &'static str {
+    "t.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
+     AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 \
+     AND (t.window_spec OPERATOR(pg_catalog.->>) 'window_days') OPERATOR(pg_catalog.=) $3"
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn date(day: Day) -> Date {
+    Date::saturating_from_raw(day.0)
+}

@@ -1,0 +1,41 @@
+//! Running a statement: arguments in, rows read in place, everything freed at the end.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+
+use crate::pg::ffi::row::{Row, Rows};
+use crate::pg::report::Fault;
+
+/// Runs a reading statement and maps its rows.
+///
+/// It takes no transaction id, so it works on a standby and in parallel workers. Memory of the result is
+/// freed before this returns.
+pub fn select<T>(
+    sql: &str,
+    args: &[DatumWithOid<'_>],
+    mut map: impl FnMut(&Row<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    Spi::connect(|client| {
+        let table = client.select(sql, None, args)?;
+        Rows::of(&table).map(|row| map(&row)).collect()
+    })
+}
+
+/// As [`select`], for a statement with at most one row of interest.
+pub fn select_first<T>(
+    sql: &str,
+    args: &[DatumWithOid<'_>],
+    map: impl FnMut(&Row<'_>) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    Ok(select(sql, args, map)?.into_iter().next())
+}
+
+/// Runs a writing statement; the number of rows it wrote.
+pub fn execute(sql: &str, args: &[DatumWithOid<'_>]) -> Result<u64, Fault> {
+    Spi::connect_mut(|client| Ok(client.update(sql, None, args)?.len() as u64))
+}
+
+/// A column that our own query never returns as NULL.
+pub fn required<T>(value: Option<T>) -> Result<T, Fault> {
+    value.ok_or_else(|| Fault::Internal { what: "a query returned an unexpected null".to_owned() })
+}
