@@ -15,11 +15,27 @@ pgrx::extension_sql_file!("../../sql/10_models.sql", name = "models", requires =
 pgrx::extension_sql_file!(
     "../../sql/20_aggregates.sql",
     name = "aggregates",
-    requires = [api::aggregate::embed_price_series_step, api::aggregate::num_window_step,]
+    requires = [
+        api::aggregate::embed_price_series_step,
+        api::aggregate::embed_price_series_combine,
+        api::aggregate::embed_price_series_pack,
+        api::aggregate::embed_price_series_unpack,
+        api::aggregate::num_window_step,
+        api::aggregate::num_window_combine,
+        api::aggregate::num_window_serialize,
+        api::aggregate::num_window_deserialize,
+        api::aggregate::num_window_final,
+    ]
 );
 pgrx::extension_sql_file!(
     "../../sql/80_privileges.sql",
     name = "privileges",
-    requires = ["models", "aggregates"]
+    requires = [
+        "models",
+        api::backfill_numeric::backfill_numeric,
+        api::backfill_numeric::backfill_numeric_days,
+        api::models::register_numeric_model,
+        api::models::drop_embedding_model,
+    ]
 );
 pgrx::extension_sql_file!("../../sql/90_comments.sql", name = "comments", finalize);

@@ -46,7 +46,7 @@ pub fn embed_price_series_step(
 
 /// Joins two partial series.
 #[pg_extern(immutable, parallel_safe)]
-fn embed_price_series_combine(
+pub fn embed_price_series_combine(
     a: Option<State<PriceSeries>>,
     b: Option<State<PriceSeries>>,
     fcinfo: pg_sys::FunctionCallInfo,
@@ -62,7 +62,7 @@ fn embed_price_series_combine(
 
 /// The packed form of a series: the result of the aggregate and its partial state.
 #[pg_extern(immutable, strict, parallel_safe)]
-fn embed_price_series_pack(state: State<PriceSeries>) -> Report<Bytea> {
+pub fn embed_price_series_pack(state: State<PriceSeries>) -> Report<Bytea> {
     let series = state.get();
     Ok(Bytea::build(series.packed_len(), |out| {
         series.pack(out);
@@ -72,7 +72,7 @@ fn embed_price_series_pack(state: State<PriceSeries>) -> Report<Bytea> {
 
 /// A series from its packed form; the second argument only says where the state lives.
 #[pg_extern(immutable, strict, parallel_safe)]
-fn embed_price_series_unpack(
+pub fn embed_price_series_unpack(
     packed: &[u8],
     _context: pgrx::Internal,
     fcinfo: pg_sys::FunctionCallInfo,
@@ -118,7 +118,7 @@ pub fn num_window_step(
 
 /// Joins two partial windows.
 #[pg_extern(stable, parallel_safe)]
-fn num_window_combine(
+pub fn num_window_combine(
     a: Option<State<WindowState>>,
     b: Option<State<WindowState>>,
     fcinfo: pg_sys::FunctionCallInfo,
@@ -144,7 +144,7 @@ fn num_window_combine(
 
 /// A partial window as bytes: window length (int32), length of the model id (int32), the id, the series.
 #[pg_extern(immutable, strict, parallel_safe)]
-fn num_window_serialize(state: State<WindowState>) -> Report<Bytea> {
+pub fn num_window_serialize(state: State<WindowState>) -> Report<Bytea> {
     let window = state.get();
     let id = window.model_id.as_bytes();
     Ok(Bytea::build(8 + id.len() + window.series.packed_len(), |out| {
@@ -158,7 +158,7 @@ fn num_window_serialize(state: State<WindowState>) -> Report<Bytea> {
 
 /// A partial window from its bytes, of which nothing is believed.
 #[pg_extern(stable, strict, parallel_safe)]
-fn num_window_deserialize(
+pub fn num_window_deserialize(
     bytes: &[u8],
     _context: pgrx::Internal,
     fcinfo: pg_sys::FunctionCallInfo,
@@ -178,7 +178,7 @@ fn num_window_deserialize(
 
 /// The vector of the latest window; NULL when there are fewer rows than the model allows.
 #[pg_extern(stable, parallel_safe)]
-fn num_window_final(state: Option<State<WindowState>>) -> Report<Option<Bytea>> {
+pub fn num_window_final(state: Option<State<WindowState>>) -> Report<Option<Bytea>> {
     let Some(mut state) = state else { return Ok(None) };
     let window = state.get_mut();
     // Order is no part of the state's meaning, so sorting in place leaves it good for further rows.

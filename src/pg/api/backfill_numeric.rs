@@ -16,18 +16,9 @@ use crate::pg::spi::numeric_rows::NumericTarget;
 use crate::pg::spi::relation::Relation;
 use crate::pg::spi::{instruments as instrument_table, models, prices as price_table};
 
-type Rows = TableIterator<
-    'static,
-    (
-        name!(entity_id, String),
-        name!(as_of_date, Date),
-        name!(model_id, String),
-        name!(status, &'static str),
-        name!(dim, Option<i32>),
-        name!(rows_used, Option<i32>),
-        name!(detail, Option<String>),
-    ),
->;
+/// What both forms return, as pgrx passes it; SQL sees the columns that each form names.
+type Rows =
+    TableIterator<'static, (String, Date, String, &'static str, Option<i32>, Option<i32>, Option<String>)>;
 
 /// Which dates a call is about.
 enum Days {
@@ -52,7 +43,7 @@ struct Arguments<'a> {
 /// Computes and stores the window vectors of instruments at one date.
 #[pg_extern(volatile, parallel_unsafe, cost = 100000)]
 #[allow(clippy::too_many_arguments)]
-fn backfill_numeric(
+pub fn backfill_numeric(
     as_of: Option<Date>,
     window_days: default!(Option<i32>, 63),
     market_id: default!(Option<&str>, "NULL"),
@@ -64,7 +55,21 @@ fn backfill_numeric(
     prices: default!(Option<Regclass>, "pg_catalog.to_regclass('prices_daily')"),
     instruments: default!(Option<Regclass>, "pg_catalog.to_regclass('instruments')"),
     target: default!(Option<Regclass>, "pg_catalog.to_regclass('numeric_window_embeddings')"),
-) -> Result<Rows, ErrorReport> {
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(entity_id, String),
+            name!(as_of_date, Date),
+            name!(model_id, String),
+            name!(status, &'static str),
+            name!(dim, Option<i32>),
+            name!(rows_used, Option<i32>),
+            name!(detail, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
     let days = Days::One(day(as_of, "as_of")?);
     let arguments = Arguments {
         window_days,
@@ -84,7 +89,7 @@ fn backfill_numeric(
 /// Computes and stores the window vectors of instruments at every trading day of a range.
 #[pg_extern(volatile, parallel_unsafe, cost = 1000000, name = "backfill_numeric")]
 #[allow(clippy::too_many_arguments)]
-fn backfill_numeric_days(
+pub fn backfill_numeric_days(
     start_date: Option<Date>,
     end_date: Option<Date>,
     window_days: default!(Option<i32>, 63),
@@ -97,7 +102,21 @@ fn backfill_numeric_days(
     prices: default!(Option<Regclass>, "pg_catalog.to_regclass('prices_daily')"),
     instruments: default!(Option<Regclass>, "pg_catalog.to_regclass('instruments')"),
     target: default!(Option<Regclass>, "pg_catalog.to_regclass('numeric_window_embeddings')"),
-) -> Result<Rows, ErrorReport> {
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(entity_id, String),
+            name!(as_of_date, Date),
+            name!(model_id, String),
+            name!(status, &'static str),
+            name!(dim, Option<i32>),
+            name!(rows_used, Option<i32>),
+            name!(detail, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
     let (start, end) = (day(start_date, "start_date")?, day(end_date, "end_date")?);
     if end < start {
         Err(Fault::EmptyRange { start: start.to_string(), end: end.to_string() })?;

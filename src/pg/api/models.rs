@@ -13,7 +13,7 @@ const MAX_ID: usize = 63;
 
 /// Adds a numeric model under a new id.
 #[pg_extern(volatile, parallel_unsafe)]
-fn register_numeric_model(
+pub fn register_numeric_model(
     model_id: Option<&str>,
     spec: Option<pgrx::JsonB>,
     description: default!(Option<&str>, "NULL"),
@@ -28,7 +28,7 @@ fn register_numeric_model(
 
 /// Removes a model that was registered by a user; its embeddings stay.
 #[pg_extern(volatile, parallel_unsafe)]
-fn drop_embedding_model(model_id: Option<&str>) -> Result<(), ErrorReport> {
+pub fn drop_embedding_model(model_id: Option<&str>) -> Result<(), ErrorReport> {
     let model_id = required(model_id, "model_id")?;
     let dropped = models::drop_model(model_id)?;
     models::forget();
