@@ -109,10 +109,10 @@ fn squared_distance_lanes(a: &[u8], b: &[u8]) -> f64 {
     let (blocks_a, blocks_b) = (a.chunks_exact(BLOCK), b.chunks_exact(BLOCK));
     let (tail_a, tail_b) = (blocks_a.remainder(), blocks_b.remainder());
     let mut step = |block_a: &[u8], block_b: &[u8], lanes: usize| {
-        for lane in 0..lanes {
+        for (lane, sum) in sum.iter_mut().enumerate().take(lanes) {
             // The square of a float64 difference is rounded: no fused form here, so that all CPUs agree.
             let difference = component(block_a, lane) - component(block_b, lane);
-            sum[lane] += difference * difference;
+            *sum += difference * difference;
         }
     };
     for (block_a, block_b) in blocks_a.zip(blocks_b) {

@@ -4,7 +4,6 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::pg::ffi::staged;
-use crate::pg::report::Fault;
 
 /// The rows of the running backfill's batch; only backfills call it.
 #[pg_extern(sql = r#"
@@ -13,5 +12,5 @@ CREATE FUNCTION embed_staged_rows() RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'embed_staged_rows_wrapper';
 "#)]
 fn embed_staged_rows(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
-    Ok(staged::fill(fcinfo).map_err(Fault::from)?)
+    Ok(staged::fill(fcinfo)?)
 }
