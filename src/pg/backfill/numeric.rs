@@ -150,19 +150,15 @@ impl<'a> NumericBackfill<'a> {
 
     /// Keys of the chunk that have a row.
     fn existing(&self, pending: &[Pending<'_>]) -> Result<HashSet<(String, Day)>, Fault> {
-        let days = || pending.iter().flat_map(|instrument| instrument.windows.iter().map(|(day, _)| *day));
-        let (Some(from), Some(to)) = (days().min(), days().max()) else { return Ok(HashSet::new()) };
         if self.on_existing == OnExisting::Append {
             return Ok(HashSet::new());
         }
         let names: Vec<&str> = pending.iter().map(|instrument| self.name(instrument.entity)).collect();
-        let mut existing = self.target.existing(&names, from, to)?;
-        if self.days.len() > 1 {
-            // The table may hold dates inside the range that are not asked for.
-            let asked: HashSet<Day> = self.days.iter().copied().collect();
-            existing.retain(|(_, day)| asked.contains(day));
-        }
-        Ok(existing)
+        let mut days: Vec<Day> =
+            pending.iter().flat_map(|instrument| instrument.windows.iter().map(|(day, _)| *day)).collect();
+        days.sort_unstable();
+        days.dedup();
+        if names.is_empty() { Ok(HashSet::new()) } else { self.target.existing(&names, &days) }
     }
 
     fn leave_existing(

@@ -65,12 +65,12 @@ impl NumericTarget {
         &self.relation.sql
     }
 
-    /// Which of the keys `entities x [from, to]` have a row.
-    pub fn existing(&self, entities: &[&str], from: Day, to: Day) -> Result<HashSet<(String, Day)>, Fault> {
+    /// Which of the keys `entities x days` have a row.
+    pub fn existing(&self, entities: &[&str], days: &[Day]) -> Result<HashSet<(String, Day)>, Fault> {
         let sql = format!(
             "SELECT t.entity_id::pg_catalog.text, t.as_of_date FROM {} t WHERE {} \
                AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($4) \
-               AND t.as_of_date OPERATOR(pg_catalog.>=) $5 AND t.as_of_date OPERATOR(pg_catalog.<=) $6",
+               AND t.as_of_date OPERATOR(pg_catalog.=) ANY ($5)",
             self.relation.sql,
             key_condition()
         );
@@ -79,8 +79,7 @@ impl NumericTarget {
             self.model_id.as_str().into(),
             self.window_text().into(),
             owned(entities).into(),
-            date(from).into(),
-            date(to).into(),
+            days.iter().copied().map(date).collect::<Vec<Date>>().into(),
         ];
         let keys = select(&sql, &args, |row| {
             Ok((required(row.text(1)?)?, Day(required(row.date(2)?)?.to_pg_epoch_days())))
