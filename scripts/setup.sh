@@ -49,7 +49,7 @@ debian_packages() {
     say "    (Debian's postgresql package may create a cluster \"main\" of its own; this project never uses it)"
     "${as_root[@]}" apt-get update -qq
     apt-cache show "postgresql-$PG_MAJOR" >/dev/null 2>&1 ||
-        die "this Debian has no postgresql-$PG_MAJOR" "Choose the version it has (14 to 18), for example: make $PE_TARGET PG_MAJOR=17"
+        die "this Debian has no postgresql-$PG_MAJOR" "Choose the version it has (14 to 18), for example: make setup PG_MAJOR=17"
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" |
         grep -E '^(Setting up|E:)' || [ "${PIPESTATUS[0]}" -eq 0 ]
     list_missing
@@ -103,9 +103,15 @@ python_packages() {
     printf '%s\n' "$stamp" >.venv/.stamp
 }
 
-PE_TARGET=${PE_TARGET:-setup}
-STEPS=4
-step "Debian packages" debian_packages
-step "Rust toolchain" rust_toolchain
-step "cargo-pgrx $(pgrx_version)" cargo_pgrx_tool
-step "Python packages" python_packages
+# Called plainly, not in a condition: bash would ignore -e inside.
+part() {
+    local title=$1 started=$SECONDS
+    shift
+    "$@"
+    printf '    %-18s ok (%d s)\n' "$title" "$((SECONDS - started))"
+}
+
+part "Debian packages" debian_packages
+part "Rust toolchain" rust_toolchain
+part "cargo-pgrx $(pgrx_version)" cargo_pgrx_tool
+part "Python packages" python_packages
