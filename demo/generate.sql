@@ -2,6 +2,7 @@
 --
 --   psql -v ON_ERROR_STOP=1 -f demo/generate.sql      (after the migrations, in the schema first on the search_path)
 --
+-- Run it from its file (\i demo/generate.sql from a session): the parts in universe/ are found beside it.
 -- Deterministic: every number comes from md5 of a name and a date, so each run on each server makes the same rows; a
 -- second run replaces the rows of the first. It refuses to mix with instruments that are not its own.
 --
@@ -59,12 +60,12 @@ CREATE FUNCTION pg_temp.demo_z(digest text, k int) RETURNS float8 LANGUAGE sql I
 CREATE FUNCTION pg_temp.demo_pick(words text[], digest text) RETURNS text LANGUAGE sql IMMUTABLE
     RETURN words[1 + floor(pg_temp.demo_u(digest, 0) * cardinality(words))::int];
 
-\ir vocabulary.sql
-\ir companies.sql
-\ir prices.sql
-\ir profiles.sql
-\ir portfolios.sql
-\ir scenarios.sql
+\ir universe/vocabulary.sql
+\ir universe/companies.sql
+\ir universe/prices.sql
+\ir universe/profiles.sql
+\ir universe/portfolios.sql
+\ir universe/scenarios.sql
 
 COMMIT;
 ANALYZE markets, issuers, instruments, prices_daily, profiles, portfolio_risk_reports, scenario_sets, scenario_paths;

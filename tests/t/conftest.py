@@ -58,7 +58,7 @@ def demo_template(cluster):
         pytest.skip("demo/generate.sql is not there yet")
 
     def fill(name):
-        done = cluster.psql(name, script.read_text(encoding="utf-8"))
+        done = cluster.psql(name, "\\i demo/generate.sql\n")
         assert done.returncode == 0, done.stdout
 
     name = _template(cluster, fill)
