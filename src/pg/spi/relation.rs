@@ -57,12 +57,17 @@ impl Relation {
     /// The key definitions of each unique, valid, unconditional index, each sorted.
     pub fn unique_keys(&self) -> Result<Vec<Vec<String>>, Fault> {
         let sql = "SELECT pg_catalog.array_to_string(ARRAY(SELECT pg_catalog.pg_get_indexdef(i.indexrelid, k, true) \
-                     FROM pg_catalog.generate_series(1, i.indnkeyatts) k ORDER BY 1 COLLATE \"C\"), E'\\x01') \
+                     FROM pg_catalog.generate_series(1, i.indnkeyatts)  k), E'\\x01') \
                    FROM pg_catalog.pg_index i \
                    WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisunique AND i.indisvalid \
                      AND i.indimmediate AND i.indpred IS NULL";
         let keys = select(sql, &[self.oid.into()], |row| required(row.text(1)?))?;
-        Ok(keys.iter().map(|key| key.split('\u{1}').map(str::to_owned).collect()).collect())
+        let parts = |key: &String| {
+            let mut parts: Vec<String> = key.split('\u{1}').map(str::to_owned).collect();
+            parts.sort_unstable();
+            parts
+        };
+        Ok(keys.iter().map(parts).collect())
     }
 }
 
