@@ -27,17 +27,18 @@ def cluster():
 def _template(cluster, fill):
     """A database to copy for each test: much quicker than to create and fill it anew."""
     name = cluster.create_database(prefix="template")
-    with cluster.connect(name) as connection:
-        install(connection)
-    fill(name)
-    return name
+    try:
+        with cluster.connect(name) as connection:
+            install(connection)
+        fill(name)
+        yield name
+    finally:
+        cluster.drop_database(name)
 
 
 @pytest.fixture(scope="session")
 def empty_template(cluster):
-    name = _template(cluster, lambda name: None)
-    yield name
-    cluster.drop_database(name)
+    yield from _template(cluster, lambda name: None)
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +47,7 @@ def sp500_template(cluster, shared):
         with cluster.connect(name) as connection:
             load_sp500(connection, shared / "sp500")
 
-    name = _template(cluster, fill)
-    yield name
-    cluster.drop_database(name)
+    yield from _template(cluster, fill)
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +60,7 @@ def demo_template(cluster):
         done = cluster.psql(name, "\\i demo/generate.sql\n")
         assert done.returncode == 0, done.stdout
 
-    name = _template(cluster, fill)
-    yield name
-    cluster.drop_database(name)
+    yield from _template(cluster, fill)
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,16 @@ def examples(text):
     return found
 
 
+def indented_sql(text):
+    """Lines of SQL in indented blocks, which are not run: (line number, line)."""
+    statement = re.compile(r"^(?: {4,}|\t)(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|CALL|SET|WITH|GRANT) ")
+    fenced = set()
+    for start, _, body, _ in fenced_blocks(text):
+        fenced.update(range(start, start + body.count("\n") + 2))
+    lines = enumerate(text.splitlines(), start=1)
+    return [(number, line.strip()) for number, line in lines if number not in fenced and statement.match(line)]
+
+
 def same_output(expected, actual):
     """Line by line, blanks at the end of lines and empty lines at the ends apart."""
     wanted = "".join(

@@ -7,7 +7,7 @@ with `\\i demo/generate.sql`. An error is a failure, unless the page shows it (a
 
 import pytest
 from cluster import ROOT
-from markdown import examples, same_output
+from markdown import examples, indented_sql, same_output
 
 PAGES = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
 MARK = "@@example"
@@ -61,6 +61,15 @@ def test_examples_of(path, cluster, request):
         cluster.drop_database(database)
     wrong = differences(page, done.stdout, done.returncode)
     assert not wrong, f"{path}\n{wrong}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=str)
+def test_no_sql_escapes_in(path):
+    assert indented_sql((ROOT / path).read_text(encoding="utf-8")) == [], f"{path}: use ```sql blocks, which are run"
+
+
+def test_indented_sql_is_found():
+    assert indented_sql("Text\n\n    SELECT 1;\n\n```sql\n    SELECT 2;\n```\n") == [(3, "SELECT 1;")]
 
 
 def run(cluster, database, text):
