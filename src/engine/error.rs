@@ -85,6 +85,9 @@ pub enum Error {
         /// Largest value allowed.
         max: i64,
     },
+    /// Something about a text model or a text.
+    #[error(transparent)]
+    Text(#[from] super::text::TextError),
     /// An allocation that the system refused.
     #[error("out of memory")]
     OutOfMemory,

@@ -2,13 +2,20 @@
 //!
 //! * [`vector`]: stored vectors (little-endian float32 bytes), norms and similarities.
 //! * [`numeric`]: price series, windows and their encoders.
+//! * [`text`]: documents, tokens, batches, pooling; [`registry`]: a model's files, checked; [`onnx`]: the
+//!   networks, run by ONNX Runtime. [`host`]: what these ask of the program around them.
 //! * [`day`]: calendar days.
 //! * [`error`]: what can go wrong, as values.
 
 pub mod day;
 pub mod error;
+pub mod host;
 pub mod numeric;
+#[cfg(feature = "onnx")]
+pub mod onnx;
+pub mod registry;
 pub mod simd;
+pub mod text;
 pub mod vector;
 
 pub use day::Day;

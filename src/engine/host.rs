@@ -1,0 +1,45 @@
+//! What long-running or thread-making rooms of the engine ask of the program around them. The Postgres floor
+//! implements it with signal masks, interrupt checks and a timer; tests use [`Unattended`].
+
+use super::Result;
+
+/// The program the engine runs in.
+pub trait Host {
+    /// Called between pieces of work.
+    ///
+    /// # Errors
+    /// [`super::Error::Text`] with `Interrupted` when the caller wants to stop. A host may also unwind.
+    fn checkpoint(&self) -> Result<()>;
+
+    /// Runs `work`, which may load a library or start threads, so that no signal meant for the program
+    /// reaches them: threads inherit the signal mask they are born with.
+    fn shielded(&self, work: &mut dyn FnMut());
+
+    /// Runs `work`, one uninterruptible call; should the caller want to stop meanwhile, the host calls
+    /// `stop`, from wherever it notices (a signal handler too), and `work` returns soon after.
+    fn watched(&self, stop: &dyn Stop, work: &mut dyn FnMut());
+}
+
+/// Ends a running call early. Must be safe to call from a signal handler: no allocation, no lock.
+pub trait Stop: Sync {
+    /// Asks the running call to return.
+    fn stop(&self);
+}
+
+/// A host that never interrupts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unattended;
+
+impl Host for Unattended {
+    fn checkpoint(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn shielded(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
+    fn watched(&self, _stop: &dyn Stop, work: &mut dyn FnMut()) {
+        work();
+    }
+}

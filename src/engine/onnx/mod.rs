@@ -1,0 +1,9 @@
+//! Text models run by ONNX Runtime: the library, one session a model, and the models of this process. The
+//! only room that knows `ort`, and the only owner of sessions and thread counts.
+
+mod cpu;
+mod pool;
+mod runtime;
+mod session;
+
+pub use pool::{LoadRequest, Loaded, ModelPool, Usage};

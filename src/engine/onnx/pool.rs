@@ -1,0 +1,202 @@
+//! The models of this process: loaded once, on first use, within a limit; the least recently used goes first.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::super::host::Host;
+use super::super::registry::{Assurance, FileEntry, GraphLimits, ModelFiles, check_graph};
+use super::super::text::{Embedded, TextError, TextModel, TextSpec, Tokenizer};
+use super::super::{Error, Result};
+use super::cpu;
+use super::runtime::{Runtime, file_name};
+use super::session::{OnnxEncoder, SessionPlan};
+
+/// Everything a loaded model depends on. Another request is another model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadRequest {
+    /// The ONNX Runtime library.
+    pub library: PathBuf,
+    /// Directory that holds the directories of models.
+    pub root: PathBuf,
+    /// Directory of this model, in `root`.
+    pub directory: String,
+    /// Files and digests as registered; those of the manifest must be the same.
+    pub registered: Vec<FileEntry>,
+    /// What the model is; where it differs from the manifest, this holds.
+    pub spec: TextSpec,
+    /// Whether a graph that quantises dynamically may be run.
+    pub limits: GraphLimits,
+    /// Threads of one run.
+    pub threads: usize,
+    /// Most bytes of all loaded models together, by the sizes of their files.
+    pub memory_limit: u64,
+}
+
+/// What a model did since it was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Texts embedded.
+    pub texts: u64,
+    /// Tokens read, special ones included.
+    pub tokens: u64,
+    /// Time spent.
+    pub time: Duration,
+}
+
+/// A model in memory.
+pub struct Loaded {
+    request: LoadRequest,
+    model: TextModel,
+    /// Size of its files, in bytes; most of it is mapped and shared between processes.
+    pub bytes: u64,
+    /// Whether the form packed for this CPU is in use.
+    pub packed: bool,
+    /// Files whose digest was computed because no seal vouched for them.
+    pub files_read: usize,
+    /// Time it took to load.
+    pub load_time: Duration,
+    /// What it did so far.
+    pub usage: Usage,
+    last_used: u64,
+}
+
+impl Loaded {
+    /// Its id.
+    pub fn model_id(&self) -> &str {
+        &self.request.spec.model_id
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.model.tokenizer()
+    }
+
+    /// One vector for each text; see [`TextModel::embed`].
+    ///
+    /// # Errors
+    /// Those of [`TextModel::embed`].
+    pub fn embed(&mut self, texts: &[&str], batch_tokens: usize, host: &dyn Host) -> Result<Vec<Embedded>> {
+        let started = Instant::now();
+        let embedded = self.model.embed(texts, batch_tokens, host)?;
+        self.usage.time += started.elapsed();
+        self.usage.texts += embedded.len() as u64;
+        self.usage.tokens += embedded.iter().map(|text| text.tokens as u64).sum::<u64>();
+        Ok(embedded)
+    }
+}
+
+/// The library and the models loaded through it.
+#[derive(Default)]
+pub struct ModelPool {
+    runtime: Option<Runtime>,
+    models: Vec<Loaded>,
+    /// Loads that failed: tried again only when something they depend on changes.
+    failures: Vec<(LoadRequest, Error)>,
+    uses: u64,
+}
+
+impl ModelPool {
+    /// The model of `request`, loaded if it is not.
+    ///
+    /// # Errors
+    /// What is wrong with library, files, graph or tokenizer; a second time without looking again.
+    pub fn get(&mut self, request: &LoadRequest, host: &dyn Host) -> Result<&mut Loaded> {
+        self.uses += 1;
+        if let Some((_, error)) = self.failures.iter().find(|(failed, _)| failed == request) {
+            return Err(error.clone());
+        }
+        // A model of that id with other settings is of no more use.
+        self.models.retain(|loaded| loaded.model_id() != request.spec.model_id || loaded.request == *request);
+        let at = match self.models.iter().position(|loaded| loaded.request == *request) {
+            Some(at) => at,
+            None => {
+                let loaded = self.load(request, host).inspect_err(|error| {
+                    if *error != TextError::Interrupted.into() {
+                        self.failures.push((request.clone(), error.clone()));
+                    }
+                })?;
+                self.models.push(loaded);
+                self.models.len() - 1
+            }
+        };
+        let loaded = self.models.get_mut(at).ok_or(TextError::Interrupted)?;
+        loaded.last_used = self.uses;
+        Ok(loaded)
+    }
+
+    /// The models in memory.
+    pub fn loaded(&self) -> &[Loaded] {
+        &self.models
+    }
+
+    /// Drops every model and forgets every failure. Answers the number of models dropped.
+    pub fn unload(&mut self) -> usize {
+        self.failures.clear();
+        std::mem::take(&mut self.models).len()
+    }
+
+    fn load(&mut self, request: &LoadRequest, host: &dyn Host) -> Result<Loaded> {
+        let started = Instant::now();
+        let spec = &request.spec;
+        let files = ModelFiles::open(&request.root, &request.directory, &spec.model_id)?;
+        files.matches(&request.registered)?;
+        self.make_room(files.manifest.bytes(), request)?;
+        let runtime = library(&mut self.runtime, request, host)?;
+        let files_read = files.verify(Assurance::Seal, host)?;
+        let (graph, packed) = choose(&files, runtime);
+        check_graph(&files, &graph, &spec.model_id, request.limits)?;
+        let json = files.read(&files.manifest.tokenizer)?;
+        let tokenizer = Tokenizer::from_json(&json, &spec.model_id, spec.max_tokens)?;
+        drop(json);
+        let plan = SessionPlan { threads: request.threads, optimised: files.manifest.built.is_some() };
+        let encoder = OnnxEncoder::load(runtime, &files.path(&graph), spec, plan, host)?;
+        Ok(Loaded {
+            request: request.clone(),
+            model: TextModel::new(spec.clone(), tokenizer, Box::new(encoder)),
+            bytes: files.manifest.bytes(),
+            packed,
+            files_read,
+            load_time: started.elapsed(),
+            usage: Usage::default(),
+            last_used: self.uses,
+        })
+    }
+
+    /// Drops the least recently used models until `bytes` more are within the limit.
+    fn make_room(&mut self, bytes: u64, request: &LoadRequest) -> Result<()> {
+        let limit = request.memory_limit;
+        if bytes > limit {
+            return Err(TextError::ModelTooLarge { model: request.spec.model_id.clone(), bytes, limit }.into());
+        }
+        while self.models.iter().map(|loaded| loaded.bytes).sum::<u64>() + bytes > limit {
+            let oldest = self.models.iter().enumerate().min_by_key(|(_, loaded)| loaded.last_used);
+            match oldest.map(|(at, _)| at) {
+                Some(at) => drop(self.models.swap_remove(at)),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The library, loaded if it is not.
+fn library<'a>(slot: &'a mut Option<Runtime>, request: &LoadRequest, host: &dyn Host) -> Result<&'a Runtime> {
+    match slot {
+        Some(runtime) if !runtime.is_from(&request.library) => {
+            Err(TextError::RuntimeFixed { file: file_name(&request.library) }.into())
+        }
+        Some(runtime) => Ok(runtime),
+        None => Ok(slot.insert(Runtime::load(&request.library, host)?)),
+    }
+}
+
+/// The graph as the manifest gives it, or its plain form where CPU or runtime are not those it was packed for;
+/// and whether it is the packed one.
+fn choose(files: &ModelFiles, runtime: &Runtime) -> (String, bool) {
+    let manifest = &files.manifest;
+    let fits = manifest.built.as_ref().is_none_or(|built| built.runtime == runtime.build() && built.cpu == cpu::kind());
+    match &manifest.plain_graph {
+        Some(plain) if !fits => (plain.clone(), false),
+        _ => (manifest.graph.clone(), manifest.built.is_some()),
+    }
+}

@@ -1,0 +1,80 @@
+//! The ONNX Runtime library and its one environment. A process can hold one library for its whole life.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ort::environment::Environment;
+
+use super::super::Result;
+use super::super::host::Host;
+use super::super::text::TextError;
+
+/// The loaded library.
+pub struct Runtime {
+    path: PathBuf,
+    environment: Environment,
+}
+
+impl Runtime {
+    /// Loads the library at `path`.
+    ///
+    /// # Errors
+    /// [`TextError::RuntimeNotConfigured`], [`TextError::RuntimeMissing`], [`TextError::RuntimeUnusable`].
+    pub fn load(path: &Path, host: &dyn Host) -> Result<Runtime> {
+        if path.as_os_str().is_empty() {
+            return Err(TextError::RuntimeNotConfigured.into());
+        }
+        let file = file_name(path);
+        let missing = |cause: &str| TextError::RuntimeMissing { file: file.clone(), cause: cause.to_owned() };
+        if !path.is_absolute() {
+            return Err(missing("the setting must hold an absolute path").into());
+        }
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_file() => {}
+            Ok(_) => return Err(missing("it is no regular file").into()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing("it does not exist").into()),
+            Err(e) => return Err(missing(&e.kind().to_string()).into()),
+        }
+        let mut result = Err(TextError::RuntimeNotConfigured);
+        host.shielded(&mut || result = environment(path, &file));
+        Ok(Runtime { path: path.to_owned(), environment: result? })
+    }
+
+    /// The environment sessions are made in.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Whether `path` is the library that is loaded.
+    pub fn is_from(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
+    /// What the library says about its build; the manifest of a packed model names it too.
+    pub fn build(&self) -> &'static str {
+        ort::info()
+    }
+}
+
+fn environment(path: &Path, file: &str) -> std::result::Result<Environment, TextError> {
+    let unusable = |cause: String| {
+        // The reader may not be one to know where things are on the server.
+        let cause = cause.replace(&path.display().to_string(), file);
+        TextError::RuntimeUnusable { file: file.to_owned(), cause }
+    };
+    let builder = ort::init_from(path).map_err(|e| {
+        let source = std::error::Error::source(&e).map(|s| format!(": {s}")).unwrap_or_default();
+        unusable(format!("{e}{source}"))
+    })?;
+    builder
+        .with_telemetry(false)
+        // Without a logger of ours, the runtime writes to the server's log in its own format.
+        .with_logger(Arc::new(|_, _, _, _, _| {}))
+        .build()
+        .map_err(|e| unusable(e.to_string()))
+}
+
+/// Last part of a path, for messages.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,10 @@
+//! The files of a text model: what its manifest says, and whether the files on disk are those. Data and
+//! checks only; what is registered is kept by the caller.
+
+mod files;
+mod graph;
+mod manifest;
+
+pub use files::{Assurance, ModelFiles};
+pub use graph::{GraphLimits, check_graph};
+pub use manifest::{FileEntry, MANIFEST, Manifest};

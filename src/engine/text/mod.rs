@@ -1,0 +1,21 @@
+//! Texts to vectors: the document of a profile, tokens, batches, pooling. Knows no ONNX Runtime: the network
+//! is an [`Encoder`], which [`super::onnx`] implements.
+
+pub mod batch;
+pub mod document;
+mod error;
+#[cfg(all(test, feature = "onnx"))]
+mod fake;
+#[cfg(feature = "onnx")]
+mod model;
+pub mod pieces;
+pub mod pool;
+#[cfg(feature = "onnx")]
+mod tokenize;
+
+pub use error::TextError;
+#[cfg(feature = "onnx")]
+pub use model::{Embedded, Encoder, TextModel, TextSpec};
+pub use pool::Pooling;
+#[cfg(feature = "onnx")]
+pub use tokenize::{Tokenizer, Tokens};

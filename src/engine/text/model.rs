@@ -1,0 +1,137 @@
+//! Texts to vectors with one model: tokens, batches, runs, pooling.
+
+use super::super::{Result, host::Host};
+use super::batch::{TokenBatch, plan};
+use super::pool::{Pooling, normalise, pool};
+use super::tokenize::{Tokenizer, Tokens};
+use super::error::TextError;
+
+/// Texts tokenized and sorted at a time: enough to find mates of like length, few enough to keep in memory.
+const WINDOW_TEXTS: usize = 1024;
+
+/// What a text model is, beside its files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextSpec {
+    /// Its id, for errors.
+    pub model_id: String,
+    /// Components of a vector.
+    pub dim: usize,
+    /// Tokens after which a text is cut, special ones included.
+    pub max_tokens: usize,
+    /// From token vectors to one.
+    pub pooling: Pooling,
+    /// Whether vectors are scaled to unit length.
+    pub normalise: bool,
+}
+
+/// The network between token ids and hidden states.
+pub trait Encoder {
+    /// Runs one batch and hands its output to `take`: float32, `rows * columns * dim` values, or
+    /// `rows * dim` of a graph that pools itself.
+    ///
+    /// # Errors
+    /// What the runtime says; what `host` says when the run was to stop.
+    fn run(&mut self, batch: &TokenBatch, host: &dyn Host, take: &mut dyn FnMut(&[f32])) -> Result<()>;
+}
+
+/// The vector of one text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedded {
+    /// `dim` finite components.
+    pub vector: Vec<f32>,
+    /// Tokens the model read, special ones included.
+    pub tokens: usize,
+    /// Whether the text was longer than the model reads.
+    pub truncated: bool,
+}
+
+/// A loaded model.
+pub struct TextModel {
+    spec: TextSpec,
+    tokenizer: Tokenizer,
+    encoder: Box<dyn Encoder>,
+}
+
+impl TextModel {
+    /// Puts the parts together.
+    pub fn new(spec: TextSpec, tokenizer: Tokenizer, encoder: Box<dyn Encoder>) -> TextModel {
+        TextModel { spec, tokenizer, encoder }
+    }
+
+    /// What this model is.
+    pub fn spec(&self) -> &TextSpec {
+        &self.spec
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// One vector for each text, in order. Texts ride in batches of at most `batch_tokens` padded tokens
+    /// (one text alone may have more); the vector of a text does not depend on its mates.
+    ///
+    /// # Errors
+    /// [`TextError::NonFinite`], what the runtime says, and what `host` says between batches.
+    pub fn embed(&mut self, texts: &[&str], batch_tokens: usize, host: &dyn Host) -> Result<Vec<Embedded>> {
+        let mut out = Vec::with_capacity(texts.len());
+        for window in texts.chunks(WINDOW_TEXTS) {
+            let mut tokens = Vec::with_capacity(window.len());
+            for text in window {
+                tokens.push(self.tokenizer.encode(text, host)?);
+            }
+            self.embed_window(&tokens, batch_tokens, host, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn embed_window(
+        &mut self,
+        tokens: &[Tokens],
+        batch_tokens: usize,
+        host: &dyn Host,
+        out: &mut Vec<Embedded>,
+    ) -> Result<()> {
+        let lengths: Vec<usize> = tokens.iter().map(|text| text.ids.len()).collect();
+        let mut vectors: Vec<Vec<f32>> = vec![Vec::new(); tokens.len()];
+        for group in plan(&lengths, batch_tokens) {
+            host.checkpoint()?;
+            self.run_group(&group, tokens, host, &mut vectors)?;
+        }
+        out.extend(tokens.iter().zip(vectors).map(|(text, vector)| Embedded {
+            vector,
+            tokens: text.ids.len(),
+            truncated: text.truncated,
+        }));
+        Ok(())
+    }
+
+    /// Runs the texts of one batch and puts their vectors where they belong.
+    fn run_group(
+        &mut self,
+        group: &[usize],
+        tokens: &[Tokens],
+        host: &dyn Host,
+        vectors: &mut [Vec<f32>],
+    ) -> Result<()> {
+        let ids: Vec<&[u32]> =
+            group.iter().filter_map(|&index| tokens.get(index)).map(|text| text.ids.as_slice()).collect();
+        let batch = TokenBatch::new(&ids);
+        let TextSpec { dim, pooling, normalise: unit, .. } = self.spec;
+        let stride = if pooling == Pooling::None { dim } else { batch.columns * dim };
+        let mut finite = true;
+        self.encoder.run(&batch, host, &mut |states| {
+            for ((&index, text), rows) in group.iter().zip(&ids).zip(states.chunks_exact(stride.max(1))) {
+                let mut vector = pool(rows, dim, text.len(), pooling);
+                if unit {
+                    normalise(&mut vector);
+                }
+                finite &= vector.len() == dim && vector.iter().all(|value| value.is_finite());
+                if let Some(place) = vectors.get_mut(index) {
+                    *place = vector;
+                }
+            }
+        })?;
+        if finite { Ok(()) } else { Err(TextError::NonFinite { model: self.spec.model_id.clone() }.into()) }
+    }
+}

@@ -1,0 +1,111 @@
+//! Text to token ids, as transformers' AutoTokenizer does it: special tokens around, cut at the model's own
+//! limit. What `tokenizer.json` says about truncation and padding is ignored: the file of all-MiniLM-L6-v2
+//! says 128, which nobody's Python uses.
+
+use super::super::{Result, host::Host};
+use super::{error::TextError, pieces::pieces};
+
+/// A tokenizer with the limit of its model.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    model: String,
+    before: Vec<u32>,
+    after: Vec<u32>,
+    max_tokens: usize,
+}
+
+/// The tokens of one text, special ones included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Token ids, at most the model's limit.
+    pub ids: Vec<u32>,
+    /// Whether the text had more tokens than that.
+    pub truncated: bool,
+}
+
+impl Tokenizer {
+    /// Reads the JSON form that the `tokenizers` library writes. `model` names it in errors.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] when the JSON is none, or leaves no room for text below `max_tokens`.
+    pub fn from_json(json: &[u8], model: &str, max_tokens: usize) -> Result<Tokenizer> {
+        // Its thread pool would make threads in a process that must have one.
+        tokenizers::utils::parallelism::set_parallelism(false);
+        let refuse = |problem: String| TextError::Tokenizer { model: model.to_owned(), problem };
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| refuse(e.to_string()))?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| refuse(e.to_string()))?;
+        let (before, after) = special_tokens(&inner).map_err(refuse)?;
+        if before.len() + after.len() >= max_tokens {
+            return Err(refuse(format!("a limit of {max_tokens} tokens leaves no room for text")).into());
+        }
+        Ok(Tokenizer { inner, model: model.to_owned(), before, after, max_tokens })
+    }
+
+    /// The tokens of `text`. A text of any length costs no more than its first tokens.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] when the tokenizer fails on the text; what `host` says at its checkpoint.
+    pub fn encode(&self, text: &str, host: &dyn Host) -> Result<Tokens> {
+        let room = self.max_tokens - self.before.len() - self.after.len();
+        let mut ids = self.before.clone();
+        let end = self.before.len() + room;
+        for piece in pieces(text) {
+            ids.extend_from_slice(self.plain(piece)?.get_ids());
+            if ids.len() > end {
+                break;
+            }
+            host.checkpoint()?;
+        }
+        let truncated = ids.len() > end;
+        ids.truncate(end);
+        ids.extend_from_slice(&self.after);
+        Ok(Tokens { ids, truncated })
+    }
+
+    /// Number of tokens of the whole text with its special tokens, whatever the model's limit.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn count(&self, text: &str, host: &dyn Host) -> Result<usize> {
+        let mut count = self.before.len() + self.after.len();
+        for piece in pieces(text) {
+            count += self.plain(piece)?.len();
+            host.checkpoint()?;
+        }
+        Ok(count)
+    }
+
+    /// The largest token id there is.
+    pub fn largest_id(&self) -> u32 {
+        self.inner.get_vocab(true).into_values().max().unwrap_or(0)
+    }
+
+    fn plain(&self, piece: &str) -> Result<tokenizers::Encoding> {
+        self.inner
+            .encode_fast(piece, false)
+            .map_err(|e| TextError::Tokenizer { model: self.model.clone(), problem: e.to_string() }.into())
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("model", &self.model).field("max_tokens", &self.max_tokens).finish()
+    }
+}
+
+/// What the tokenizer puts before and after the tokens of a text.
+fn special_tokens(tokenizer: &tokenizers::Tokenizer) -> std::result::Result<(Vec<u32>, Vec<u32>), String> {
+    let sample = "a";
+    let with = tokenizer.encode_fast(sample, true).map_err(|e| e.to_string())?;
+    let without = tokenizer.encode_fast(sample, false).map_err(|e| e.to_string())?;
+    let (with, without) = (with.get_ids(), without.get_ids());
+    if without.is_empty() {
+        return Err("it finds no token in a letter".to_owned());
+    }
+    let at = with.windows(without.len()).position(|part| part == without);
+    let at = at.ok_or_else(|| "its special tokens stand inside the text".to_owned())?;
+    let (before, rest) = with.split_at(at);
+    let after = rest.get(without.len()..).unwrap_or_default();
+    Ok((before.to_vec(), after.to_vec()))
+}
