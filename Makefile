@@ -4,7 +4,7 @@
 .PHONY: help setup demo test build install model bench lint start stop psql clean-cluster
 
 # Read by the scripts when set, on the command line or in the environment.
-export PG_CONFIG PG_MAJOR PE_STATE
+export PG_CONFIG PG_MAJOR PE_STATE MODEL_SRC
 
 help: ## print this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -30,8 +30,8 @@ build: ## build the release library and stage it into the private Postgres
 install: ## install into a Postgres of yours: make install PG_CONFIG=/path/to/pg_config
 	@scripts/install.sh
 
-model: ## fetch and convert the text model and its runtime (for the text functions)
-	@if [ -x scripts/model.sh ]; then scripts/model.sh; else echo "make model: this version has no text model, nothing to do"; fi
+model: ## fetch and convert the text model and its runtime (for the text functions); MODEL_SRC=/dir for another model
+	@scripts/model.sh
 
 bench: ## benchmarks: the engine's, then those in a private cluster
 	@scripts/bench.sh

@@ -9,6 +9,8 @@ major=$(pg_major "$pg_config")
 
 grep -q "^pg$major *=" Cargo.toml || die "PostgreSQL $major is not supported" "Cargo.toml lists the versions that are."
 scripts/build.sh
+scripts/model.sh ||
+    say "the text model could not be made: everything else is installed, the text functions will say what they miss"
 
 copy=(env "PG_CONFIG=$pg_config" "$ROOT/scripts/stage.sh" "$lib" "$share")
 if [ -w "$lib" ] && [ -w "$share/extension" ]; then

@@ -46,3 +46,4 @@ done
 put_tree "$from_ext" "$to_share/extension"
 put_tree "$ROOT/build/lib" "$to_lib/prometheus_embed"
 put_tree "$ROOT/build/share" "$to_share/prometheus_embed"
+scripts/seal.sh "$to_share"/prometheus_embed/models/*/

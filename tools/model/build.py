@@ -18,8 +18,10 @@ import prepack
 import source as sources
 
 # Raised when the files that a source gives change, so that old directories are built again.
-BUILDER = 1
+BUILDER = 2
 MANIFEST = "manifest.json"
+# The digests once more, in the form that sha256sum --check reads; scripts/seal.sh does.
+SUMS = "SHA256SUMS"
 
 
 def stamp(source: sources.Source) -> dict:
@@ -80,8 +82,9 @@ def build(source: sources.Source, directory: Path, built: dict) -> None:
     prepack.write(model, fresh)
     prepack.check(fresh, config["hidden_size"])
     (fresh / "tokenizer.json").write_bytes(source.files["tokenizer.json"])
-    text = json.dumps(manifest(source, fresh, built), indent=2) + "\n"
-    (fresh / MANIFEST).write_text(text)
+    described = manifest(source, fresh, built)
+    (fresh / MANIFEST).write_text(json.dumps(described, indent=2) + "\n")
+    (fresh / SUMS).write_text("".join(f"{file['sha256']}  {file['name']}\n" for file in described["files"]))
     shutil.rmtree(directory, ignore_errors=True)
     os.rename(fresh, directory)
     print(f"    wrote {directory} in {time.monotonic() - started:.1f} s", flush=True)

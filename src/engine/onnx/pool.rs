@@ -8,7 +8,7 @@ use super::super::registry::{Assurance, FileEntry, GraphLimits, ModelFiles, chec
 use super::super::text::{Embedded, TextError, TextModel, TextSpec, Tokenizer};
 use super::super::{Error, Result};
 use super::cpu;
-use super::runtime::{Runtime, file_name};
+use super::runtime::Runtime;
 use super::session::{OnnxEncoder, SessionPlan};
 
 /// Everything a loaded model depends on. Another request is another model.
@@ -85,10 +85,9 @@ impl Loaded {
     }
 }
 
-/// The library and the models loaded through it.
+/// The models of one process, or one test.
 #[derive(Default)]
 pub struct ModelPool {
-    runtime: Option<Runtime>,
     models: Vec<Loaded>,
     /// Loads that failed: tried again only when something they depend on changes.
     failures: Vec<(LoadRequest, Error)>,
@@ -141,15 +140,15 @@ impl ModelPool {
         let files = ModelFiles::open(&request.root, &request.directory, &spec.model_id)?;
         files.matches(&request.registered)?;
         self.make_room(files.manifest.bytes(), request)?;
-        let runtime = library(&mut self.runtime, request, host)?;
+        let runtime = Runtime::load(&request.library, host)?;
         let files_read = files.verify(Assurance::Seal, host)?;
-        let (graph, packed) = choose(&files, runtime);
+        let (graph, packed) = choose(&files, &runtime);
         check_graph(&files, &graph, &spec.model_id, request.limits)?;
         let json = files.read(&files.manifest.tokenizer)?;
         let tokenizer = Tokenizer::from_json(&json, &spec.model_id, spec.max_tokens)?;
         drop(json);
         let plan = SessionPlan { threads: request.threads, optimised: files.manifest.built.is_some() };
-        let encoder = OnnxEncoder::load(runtime, &files.path(&graph), spec, plan, host)?;
+        let encoder = OnnxEncoder::load(&runtime, &files.path(&graph), spec, plan, host)?;
         Ok(Loaded {
             request: request.clone(),
             model: TextModel::new(spec.clone(), tokenizer, Box::new(encoder)),
@@ -166,7 +165,9 @@ impl ModelPool {
     fn make_room(&mut self, bytes: u64, request: &LoadRequest) -> Result<()> {
         let limit = request.memory_limit;
         if bytes > limit {
-            return Err(TextError::ModelTooLarge { model: request.spec.model_id.clone(), bytes, limit }.into());
+            return Err(
+                TextError::ModelTooLarge { model: request.spec.model_id.clone(), bytes, limit }.into()
+            );
         }
         while self.models.iter().map(|loaded| loaded.bytes).sum::<u64>() + bytes > limit {
             let oldest = self.models.iter().enumerate().min_by_key(|(_, loaded)| loaded.last_used);
@@ -179,22 +180,14 @@ impl ModelPool {
     }
 }
 
-/// The library, loaded if it is not.
-fn library<'a>(slot: &'a mut Option<Runtime>, request: &LoadRequest, host: &dyn Host) -> Result<&'a Runtime> {
-    match slot {
-        Some(runtime) if !runtime.is_from(&request.library) => {
-            Err(TextError::RuntimeFixed { file: file_name(&request.library) }.into())
-        }
-        Some(runtime) => Ok(runtime),
-        None => Ok(slot.insert(Runtime::load(&request.library, host)?)),
-    }
-}
-
 /// The graph as the manifest gives it, or its plain form where CPU or runtime are not those it was packed for;
 /// and whether it is the packed one.
 fn choose(files: &ModelFiles, runtime: &Runtime) -> (String, bool) {
     let manifest = &files.manifest;
-    let fits = manifest.built.as_ref().is_none_or(|built| built.runtime == runtime.build() && built.cpu == cpu::kind());
+    let fits = manifest
+        .built
+        .as_ref()
+        .is_none_or(|built| built.runtime == runtime.build() && built.cpu == cpu::kind());
     match &manifest.plain_graph {
         Some(plain) if !fits => (plain.clone(), false),
         _ => (manifest.graph.clone(), manifest.built.is_some()),

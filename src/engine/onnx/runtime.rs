@@ -1,7 +1,7 @@
 //! The ONNX Runtime library and its one environment. A process can hold one library for its whole life.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 
@@ -15,29 +15,29 @@ pub struct Runtime {
     environment: Environment,
 }
 
+/// The library of this process, once one was loaded. Never dropped: a library is not unloaded.
+static LOADED: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
+
 impl Runtime {
-    /// Loads the library at `path`.
+    /// The library at `path`, loaded if it is not.
     ///
     /// # Errors
-    /// [`TextError::RuntimeNotConfigured`], [`TextError::RuntimeMissing`], [`TextError::RuntimeUnusable`].
-    pub fn load(path: &Path, host: &dyn Host) -> Result<Runtime> {
-        if path.as_os_str().is_empty() {
-            return Err(TextError::RuntimeNotConfigured.into());
+    /// [`TextError::RuntimeNotConfigured`], [`TextError::RuntimeMissing`], [`TextError::RuntimeUnusable`], and
+    /// [`TextError::RuntimeFixed`] when another one is loaded.
+    pub fn load(path: &Path, host: &dyn Host) -> Result<Arc<Runtime>> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*loaded {
+            Some(runtime) if runtime.path == path => return Ok(Arc::clone(runtime)),
+            _ => check(path)?,
         }
         let file = file_name(path);
-        let missing = |cause: &str| TextError::RuntimeMissing { file: file.clone(), cause: cause.to_owned() };
-        if !path.is_absolute() {
-            return Err(missing("the setting must hold an absolute path").into());
-        }
-        match std::fs::metadata(path) {
-            Ok(meta) if meta.is_file() => {}
-            Ok(_) => return Err(missing("it is no regular file").into()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing("it does not exist").into()),
-            Err(e) => return Err(missing(&e.kind().to_string()).into()),
+        if loaded.is_some() {
+            return Err(TextError::RuntimeFixed { file }.into());
         }
         let mut result = Err(TextError::RuntimeNotConfigured);
         host.shielded(&mut || result = environment(path, &file));
-        Ok(Runtime { path: path.to_owned(), environment: result? })
+        let runtime = Arc::new(Runtime { path: path.to_owned(), environment: result? });
+        Ok(Arc::clone(loaded.insert(runtime)))
     }
 
     /// The environment sessions are made in.
@@ -45,14 +45,26 @@ impl Runtime {
         &self.environment
     }
 
-    /// Whether `path` is the library that is loaded.
-    pub fn is_from(&self, path: &Path) -> bool {
-        self.path == path
-    }
-
     /// What the library says about its build; the manifest of a packed model names it too.
     pub fn build(&self) -> &'static str {
         ort::info()
+    }
+}
+
+/// Whether a library can be at `path`, without loading it.
+fn check(path: &Path) -> Result<()> {
+    if path.as_os_str().is_empty() {
+        return Err(TextError::RuntimeNotConfigured.into());
+    }
+    let missing = |cause: &str| TextError::RuntimeMissing { file: file_name(path), cause: cause.to_owned() };
+    if !path.is_absolute() {
+        return Err(missing("the setting must hold an absolute path").into());
+    }
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(()),
+        Ok(_) => Err(missing("it is no regular file").into()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(missing("it does not exist").into()),
+        Err(e) => Err(missing(&e.kind().to_string()).into()),
     }
 }
 

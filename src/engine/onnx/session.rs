@@ -41,7 +41,13 @@ impl OnnxEncoder {
     ///
     /// # Errors
     /// [`TextError::GraphUnreadable`], [`TextError::GraphRefused`].
-    pub fn load(runtime: &Runtime, path: &Path, spec: &TextSpec, plan: SessionPlan, host: &dyn Host) -> Result<Self> {
+    pub fn load(
+        runtime: &Runtime,
+        path: &Path,
+        spec: &TextSpec,
+        plan: SessionPlan,
+        host: &dyn Host,
+    ) -> Result<Self> {
         let mut made = Err("the session was not made".to_owned());
         // Threads of the session are born here.
         host.shielded(&mut || made = session(runtime, path, plan).map_err(|e| e.to_string()));
@@ -83,7 +89,9 @@ fn inputs(session: &Session) -> std::result::Result<Vec<&'static str>, String> {
         let known = INPUTS.iter().find(|&&name| name == input.name());
         let known = known.ok_or_else(|| format!("it has an input {:?}", input.name()))?;
         match input.dtype() {
-            ValueType::Tensor { ty: TensorElementType::Int64, shape, .. } if shape.len() == 2 => found.push(*known),
+            ValueType::Tensor { ty: TensorElementType::Int64, shape, .. } if shape.len() == 2 => {
+                found.push(*known)
+            }
             other => return Err(format!("input {known:?} is {other}, not a matrix of int64")),
         }
     }
@@ -105,9 +113,11 @@ fn output(session: &Session, spec: &TextSpec) -> std::result::Result<String, Str
     match chosen.dtype() {
         ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } if shape.len() == rank => {
             match shape.last() {
-                Some(&last) if last >= 0 && usize::try_from(last) != Ok(spec.dim) => {
-                    Err(format!("output {:?} has {last} dimensions, the manifest says {}", chosen.name(), spec.dim))
-                }
+                Some(&last) if last >= 0 && usize::try_from(last) != Ok(spec.dim) => Err(format!(
+                    "output {:?} has {last} dimensions, the manifest says {}",
+                    chosen.name(),
+                    spec.dim
+                )),
                 _ => Ok(chosen.name().to_owned()),
             }
         }
@@ -153,7 +163,8 @@ impl OnnxEncoder {
         take: &mut dyn FnMut(&[f32]),
     ) -> std::result::Result<(), String> {
         let shape = [batch.rows, batch.columns];
-        let zeros = if self.inputs.contains(&"token_type_ids") { vec![0i64; batch.ids.len()] } else { Vec::new() };
+        let zeros =
+            if self.inputs.contains(&"token_type_ids") { vec![0i64; batch.ids.len()] } else { Vec::new() };
         let mut inputs: Vec<(std::borrow::Cow<'_, str>, SessionInputValue<'_>)> = Vec::with_capacity(3);
         for &name in &self.inputs {
             let values = match name {
@@ -169,7 +180,10 @@ impl OnnxEncoder {
         let (shape, values) = output.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
         let per_text = if self.pooled { self.dim } else { batch.columns * self.dim };
         if values.len() != batch.rows * per_text {
-            return Err(format!("it gave {shape} values for {} texts of {} tokens", batch.rows, batch.columns));
+            return Err(format!(
+                "it gave {shape} values for {} texts of {} tokens",
+                batch.rows, batch.columns
+            ));
         }
         take(values);
         Ok(())

@@ -53,7 +53,9 @@ impl ModelFiles {
     pub fn open(root: &Path, directory: &str, model: &str) -> Result<ModelFiles> {
         let place = Place { model: model.to_owned(), directory: inside(root, directory)? };
         if place.safe_metadata(MANIFEST)?.len() > MAX_MANIFEST_BYTES {
-            return Err(TextError::Manifest { model: place.model, problem: "it is too long".to_owned() }.into());
+            return Err(
+                TextError::Manifest { model: place.model, problem: "it is too long".to_owned() }.into()
+            );
         }
         let manifest = Manifest::from_json(&place.read(MANIFEST)?, model)?;
         Ok(ModelFiles { place, manifest })
@@ -122,7 +124,8 @@ fn inside(root: &Path, directory: &str) -> Result<PathBuf> {
     if directory.trim().is_empty() || directory.contains('\0') {
         return Err(refuse("it has no name".to_owned()).into());
     }
-    let real_root = fs::canonicalize(root).map_err(|_| refuse("the directory for models does not exist".to_owned()))?;
+    let real_root =
+        fs::canonicalize(root).map_err(|_| refuse("the directory for models does not exist".to_owned()))?;
     let wanted = real_root.join(directory);
     // A path that leaves the root is refused before the disk is asked, or the answer would tell what exists.
     let climbs = Path::new(directory).components().any(|part| part == Component::ParentDir);

@@ -111,7 +111,8 @@ impl<R: Read + Seek> Reader<R> {
             5 => Some(self.at + 4),
             2 => {
                 let stop = self.varint()?.checked_add(self.at).filter(|&stop| stop <= end);
-                let stop = stop.ok_or_else(|| Fault::Malformed("a part is longer than the whole".to_owned()))?;
+                let stop =
+                    stop.ok_or_else(|| Fault::Malformed("a part is longer than the whole".to_owned()))?;
                 return Ok(Some(Field { number, end: Some(stop) }));
             }
             _ => return Err(Fault::Malformed("it is no ONNX file".to_owned())),
@@ -201,10 +202,16 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn attribute<R: Read + Seek>(&mut self, reader: &mut Reader<R>, end: u64) -> std::result::Result<(), Fault> {
+    fn attribute<R: Read + Seek>(
+        &mut self,
+        reader: &mut Reader<R>,
+        end: u64,
+    ) -> std::result::Result<(), Fault> {
         while let Some(field) = reader.field(end)? {
             match (field.number, field.end) {
-                (6 | 11, Some(_)) => return Err(Fault::Refused("a node holds a graph of its own".to_owned())),
+                (6 | 11, Some(_)) => {
+                    return Err(Fault::Refused("a node holds a graph of its own".to_owned()));
+                }
                 (5 | 10, Some(stop)) => self.tensor(reader, stop)?,
                 (_, Some(stop)) => reader.skip_to(stop)?,
                 _ => {}
@@ -228,7 +235,9 @@ impl Scan<'_> {
                         }
                     }
                     if key == "location" && !(self.files)(&value) {
-                        return Err(Fault::Refused(format!("its weights lie in {value:?}, no file of the model")));
+                        return Err(Fault::Refused(format!(
+                            "its weights lie in {value:?}, no file of the model"
+                        )));
                     }
                 }
                 (_, Some(stop)) => reader.skip_to(stop)?,
@@ -278,7 +287,8 @@ mod tests {
 
     #[test]
     fn ordinary_operators_pass() {
-        let bytes = graph(&[node("MatMul", "", &[]), node("Attention", "com.microsoft", &part(1, b"num_heads"))]);
+        let bytes =
+            graph(&[node("MatMul", "", &[]), node("Attention", "com.microsoft", &part(1, b"num_heads"))]);
         assert_eq!(scan(&bytes, false), Ok(2));
     }
 
@@ -303,7 +313,8 @@ mod tests {
 
     #[test]
     fn weights_outside_the_model_are_refused() {
-        let tensor = |file: &str| part(5, &part(13, &[part(1, b"location"), part(2, file.as_bytes())].concat()));
+        let tensor =
+            |file: &str| part(5, &part(13, &[part(1, b"location"), part(2, file.as_bytes())].concat()));
         assert_eq!(scan(&graph(&[tensor("model.onnx.data"), node("Add", "", &[])]), false), Ok(1));
         assert!(scan(&graph(&[tensor("../../etc/passwd")]), false).is_err());
     }

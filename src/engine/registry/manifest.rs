@@ -112,7 +112,8 @@ impl Manifest {
         if let Some(file) = self.files.iter().find(|file| !is_digest(&file.sha256)) {
             return Some(format!("the sha256 of {:?} is no digest", file.name));
         }
-        let mut needed = [Some(&self.graph), self.plain_graph.as_ref(), Some(&self.tokenizer)].into_iter().flatten();
+        let mut needed =
+            [Some(&self.graph), self.plain_graph.as_ref(), Some(&self.tokenizer)].into_iter().flatten();
         needed.find(|name| self.file(name).is_none()).map(|name| format!("it lists no file {name:?}"))
     }
 }

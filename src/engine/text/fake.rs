@@ -1,6 +1,9 @@
 //! A network that needs no library, for tests: the state of a token is a function of its id alone.
 
-use super::super::{Result, host::{Host, Stop, Unattended}};
+use super::super::{
+    Result,
+    host::{Host, Stop, Unattended},
+};
 use super::batch::TokenBatch;
 use super::*;
 use std::cell::Cell;
@@ -65,7 +68,10 @@ fn baked_in_truncation_and_padding_are_ignored() {
 fn pieces_of_a_long_text_give_the_tokens_of_the_whole() {
     let text = "ab b x ".repeat(30_000);
     assert_eq!(tokenizer(8).count(&text, &Unattended).unwrap(), 2 + 4 * 30_000);
-    assert_eq!(tokenizer(8).encode(&text, &Unattended).unwrap(), tokenizer(8).encode("ab b x ab b", &Unattended).unwrap());
+    assert_eq!(
+        tokenizer(8).encode(&text, &Unattended).unwrap(),
+        tokenizer(8).encode("ab b x ab b", &Unattended).unwrap()
+    );
     let text = format!("{} a", "\u{301}b".repeat(100_000));
     assert_eq!(tokenizer(8).encode(&text, &Unattended).unwrap().ids, [1, 3, 4, 2]);
 }
@@ -92,7 +98,8 @@ fn states_that_are_not_finite_are_an_error() {
             Ok(())
         }
     }
-    let spec = TextSpec { model_id: "m".into(), dim: DIM, max_tokens: 8, pooling: Pooling::Cls, normalise: true };
+    let spec =
+        TextSpec { model_id: "m".into(), dim: DIM, max_tokens: 8, pooling: Pooling::Cls, normalise: true };
     let mut model = TextModel::new(spec, tokenizer(8), Box::new(Broken));
     let got = model.embed(&["a"], 100, &Unattended).unwrap_err();
     assert_eq!(got, TextError::NonFinite { model: "m".into() }.into());

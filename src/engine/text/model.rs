@@ -2,9 +2,9 @@
 
 use super::super::{Result, host::Host};
 use super::batch::{TokenBatch, plan};
+use super::error::TextError;
 use super::pool::{Pooling, normalise, pool};
 use super::tokenize::{Tokenizer, Tokens};
-use super::error::TextError;
 
 /// Texts tokenized and sorted at a time: enough to find mates of like length, few enough to keep in memory.
 const WINDOW_TEXTS: usize = 1024;
