@@ -4,12 +4,12 @@
 pub mod batch;
 pub mod document;
 mod error;
-#[cfg(all(test, feature = "onnx"))]
-mod fake;
 #[cfg(feature = "onnx")]
 mod model;
 pub mod pieces;
 pub mod pool;
+#[cfg(all(test, feature = "onnx"))]
+mod tests;
 #[cfg(feature = "onnx")]
 mod tokenize;
 
