@@ -175,6 +175,7 @@ fn engine_wording(error: &Error) -> Wording {
         }
         Error::OutOfRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
         Error::OutOfMemory => Wording::code(ERRCODE_OUT_OF_MEMORY),
+        Error::Text(_) => Wording::code(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
     }
 }
 

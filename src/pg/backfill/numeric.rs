@@ -51,7 +51,7 @@ impl<'a> NumericBackfill<'a> {
     ///
     /// Errors: [`Fault::AppendToUnique`] (55000), and whatever reading and writing raise; then nothing is
     /// written. A single entity that cannot be embedded is an entry, not an error.
-    pub fn run(&self) -> Result<Vec<Entry>, Fault> {
+    pub fn run(&'a self) -> Result<Vec<Entry>, Fault> {
         if self.on_existing == OnExisting::Append && self.target.unique() {
             return Err(Fault::AppendToUnique { relation: self.target.name().to_owned() });
         }
@@ -61,122 +61,17 @@ impl<'a> NumericBackfill<'a> {
         if !self.target.unique() {
             self.target.lock()?;
         }
+        let fresh = self.on_existing == OnExisting::Append || !self.target.any_between(first, last)?;
+        let mut run = Run { job: self, fresh, entries: Vec::new() };
         let from = first.minus_days(self.model.look_back_days());
         // Five trading days of seven, and some room for short spans.
         let rows_each = (last.0.abs_diff(from.0) as usize) * 5 / 7 + 5;
         let batch = (BATCH_PRICE_ROWS / rows_each).max(1);
-        let mut entries = Vec::new();
         for (number, entities) in self.entities.chunks(batch).enumerate() {
-            self.run_batch(number * batch, entities, from, last, &mut entries)?;
+            run.batch(number * batch, entities, from, last)?;
         }
-        entries.sort_by_key(|entry| (entry.day, entry.entity));
-        Ok(entries)
-    }
-
-    fn run_batch(
-        &self,
-        offset: usize,
-        entities: &[String],
-        from: Day,
-        to: Day,
-        entries: &mut Vec<Entry>,
-    ) -> Result<(), Fault> {
-        let names: Vec<&str> = entities.iter().map(String::as_str).collect();
-        let read = prices::series(self.prices, self.model.spec(), &names, from, to)?;
-        let mut read: HashMap<String, _> = read.into_iter().collect();
-        let chunk_rows = CHUNK_ROWS.min(CHUNK_BYTES / (self.model.dim() * 4)).max(1);
-        let (mut pending, mut rows) = (Vec::new(), 0);
-        for (index, name) in entities.iter().enumerate() {
-            interrupts::check();
-            let entity = (offset + index) as u32;
-            match read.remove(name).unwrap_or_else(|| Ok(PriceSeries::new())) {
-                Ok(series) => {
-                    let found = self.windows(entity, series, entries)?;
-                    rows += found.windows.len();
-                    pending.push(found);
-                }
-                Err(error) => {
-                    let reason: Box<str> = error.to_string().into();
-                    let failed = || Fate::Failed { rows: 0, reason: reason.clone() };
-                    entries.extend(self.days.iter().map(|&day| Entry { entity, day, fate: failed() }));
-                }
-            }
-            if rows >= chunk_rows {
-                self.write(std::mem::take(&mut pending), entries)?;
-                rows = 0;
-            }
-        }
-        self.write(pending, entries)
-    }
-
-    /// The windows of one instrument; those that are too short become entries.
-    fn windows(
-        &self,
-        entity: u32,
-        series: PriceSeries,
-        entries: &mut Vec<Entry>,
-    ) -> Result<Pending<'a>, Fault> {
-        let features = FeatureRows::new(self.model, series)?;
-        let mut windows = Vec::with_capacity(self.days.len());
-        for &day in self.days {
-            match features.window(day) {
-                Ok(window) => windows.push((day, window)),
-                Err(short) => entries.push(Entry {
-                    entity,
-                    day,
-                    fate: Fate::Failed { rows: short.found as u32, reason: short.to_string().into() },
-                }),
-            }
-        }
-        Ok(Pending { entity, features, windows })
-    }
-
-    fn write(&self, mut pending: Vec<Pending<'a>>, entries: &mut Vec<Entry>) -> Result<(), Fault> {
-        pending.retain(|instrument| !instrument.windows.is_empty());
-        let existing = self.existing(&pending)?;
-        if self.on_existing == OnExisting::Skip {
-            self.leave_existing(&mut pending, &existing, entries);
-        } else if !self.target.unique() && self.on_existing == OnExisting::Replace && !existing.is_empty() {
-            let keys: Vec<(&str, Day)> = existing.iter().map(|(id, day)| (id.as_str(), *day)).collect();
-            self.target.delete(&keys)?;
-        }
-        if pending.iter().all(|instrument| instrument.windows.is_empty()) {
-            return Ok(());
-        }
-        let mut rows = ChunkRows { run: self, pending: &pending, at: (0, 0), existing: &existing, entries };
-        self.target.insert(&mut rows)?;
-        Ok(())
-    }
-
-    /// Keys of the chunk that have a row.
-    fn existing(&self, pending: &[Pending<'_>]) -> Result<HashSet<(String, Day)>, Fault> {
-        if self.on_existing == OnExisting::Append {
-            return Ok(HashSet::new());
-        }
-        let names: Vec<&str> = pending.iter().map(|instrument| self.name(instrument.entity)).collect();
-        let mut days: Vec<Day> =
-            pending.iter().flat_map(|instrument| instrument.windows.iter().map(|(day, _)| *day)).collect();
-        days.sort_unstable();
-        days.dedup();
-        if names.is_empty() { Ok(HashSet::new()) } else { self.target.existing(&names, &days) }
-    }
-
-    fn leave_existing(
-        &self,
-        pending: &mut [Pending<'_>],
-        existing: &HashSet<(String, Day)>,
-        entries: &mut Vec<Entry>,
-    ) {
-        for instrument in pending {
-            let (entity, name) = (instrument.entity, self.name(instrument.entity).to_owned());
-            instrument.windows.retain(|(day, _)| {
-                let there = existing.contains(&(name.clone(), *day));
-                if there {
-                    entries.push(Entry { entity, day: *day, fate: Fate::Skipped });
-                }
-                !there
-            });
-        }
+        run.entries.sort_by_key(|entry| (entry.day, entry.entity));
+        Ok(run.entries)
     }
 
     fn name(&self, entity: u32) -> &str {
@@ -184,9 +79,115 @@ impl<'a> NumericBackfill<'a> {
     }
 }
 
+/// A backfill under way.
+struct Run<'a> {
+    job: &'a NumericBackfill<'a>,
+    /// No key of the run can have a row, or none that matters.
+    fresh: bool,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Run<'a> {
+    fn batch(&mut self, offset: usize, entities: &[String], from: Day, to: Day) -> Result<(), Fault> {
+        let job = self.job;
+        let names: Vec<&str> = entities.iter().map(String::as_str).collect();
+        let read = prices::series(job.prices, job.model.spec(), &names, from, to)?;
+        let mut read: HashMap<String, _> = read.into_iter().collect();
+        let chunk_rows = CHUNK_ROWS.min(CHUNK_BYTES / (job.model.dim() * 4)).max(1);
+        let (mut pending, mut rows) = (Vec::new(), 0);
+        for (index, name) in entities.iter().enumerate() {
+            interrupts::check();
+            let entity = (offset + index) as u32;
+            match read.remove(name).unwrap_or_else(|| Ok(PriceSeries::new())) {
+                Ok(series) => {
+                    let found = self.windows(entity, series)?;
+                    rows += found.windows.len();
+                    pending.push(found);
+                }
+                Err(error) => {
+                    let reason: Box<str> = error.to_string().into();
+                    let failed = || Fate::Failed { rows: 0, reason: reason.clone() };
+                    self.entries.extend(job.days.iter().map(|&day| Entry { entity, day, fate: failed() }));
+                }
+            }
+            if rows >= chunk_rows {
+                self.write(std::mem::take(&mut pending))?;
+                rows = 0;
+            }
+        }
+        self.write(pending)
+    }
+
+    /// The windows of one instrument; those that are too short become entries.
+    fn windows(&mut self, entity: u32, series: PriceSeries) -> Result<Pending<'a>, Fault> {
+        let features = FeatureRows::new(self.job.model, series)?;
+        let mut windows = Vec::with_capacity(self.job.days.len());
+        for &day in self.job.days {
+            match features.window(day) {
+                Ok(window) => windows.push((day, window)),
+                Err(short) => {
+                    let fate = Fate::Failed { rows: short.found as u32, reason: short.to_string().into() };
+                    self.entries.push(Entry { entity, day, fate });
+                }
+            }
+        }
+        Ok(Pending { entity, features, windows })
+    }
+
+    fn write(&mut self, mut pending: Vec<Pending<'a>>) -> Result<(), Fault> {
+        let job = self.job;
+        pending.retain(|instrument| !instrument.windows.is_empty());
+        let existing = self.existing(&pending)?;
+        if job.on_existing == OnExisting::Skip {
+            self.leave_existing(&mut pending, &existing);
+        } else if !job.target.unique() && !existing.is_empty() {
+            let keys: Vec<(&str, Day)> = existing.iter().map(|(id, day)| (id.as_str(), *day)).collect();
+            job.target.delete(&keys)?;
+        }
+        if pending.iter().all(|instrument| instrument.windows.is_empty()) {
+            return Ok(());
+        }
+        let entries = &mut self.entries;
+        job.target.insert(&mut ChunkRows {
+            job,
+            pending: &pending,
+            at: (0, 0),
+            existing: &existing,
+            entries,
+        })?;
+        Ok(())
+    }
+
+    /// Keys of the chunk that have a row.
+    fn existing(&self, pending: &[Pending<'_>]) -> Result<HashSet<(String, Day)>, Fault> {
+        if self.fresh {
+            return Ok(HashSet::new());
+        }
+        let mut keys = Vec::new();
+        for instrument in pending {
+            let name = self.job.name(instrument.entity);
+            keys.extend(instrument.windows.iter().map(|(day, _)| (name, *day)));
+        }
+        self.job.target.existing(&keys)
+    }
+
+    fn leave_existing(&mut self, pending: &mut [Pending<'_>], existing: &HashSet<(String, Day)>) {
+        for instrument in pending {
+            let (entity, name) = (instrument.entity, self.job.name(instrument.entity).to_owned());
+            instrument.windows.retain(|(day, _)| {
+                let there = existing.contains(&(name.clone(), *day));
+                if there {
+                    self.entries.push(Entry { entity, day: *day, fate: Fate::Skipped });
+                }
+                !there
+            });
+        }
+    }
+}
+
 /// The rows of one chunk, instrument by instrument, in key order.
 struct ChunkRows<'r, 'a> {
-    run: &'r NumericBackfill<'a>,
+    job: &'r NumericBackfill<'a>,
     pending: &'r [Pending<'a>],
     at: (usize, usize),
     existing: &'r HashSet<(String, Day)>,
@@ -203,11 +204,11 @@ impl RowSource for ChunkRows<'_, '_> {
             }
         };
         self.at.1 += 1;
-        let name = self.run.name(instrument.entity);
+        let name = self.job.name(instrument.entity);
         let mut non_finite = 0;
         cells.text(0, name);
         cells.date(1, day);
-        cells.bytes(2, self.run.model.dim() * 4, |out| {
+        cells.bytes(2, self.job.model.dim() * 4, |out| {
             instrument.features.encode(window, out);
             non_finite = simd::count_non_finite(out) as u32;
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use pgrx::datum::Date;
+use pgrx::datum::{Date, DatumWithOid};
 
 use super::extension::schema;
 use super::query::{execute, required, select};
@@ -27,6 +27,11 @@ const LINEAGE: [(&str, &str); 5] = [
 /// The shape of a staged row; `backfill::numeric` fills its cells in this order.
 const STAGED: &str = "r(entity_id pg_catalog.text, as_of_date pg_catalog.date, vector pg_catalog.bytea, \
     rows_used pg_catalog.int4, rows_padded pg_catalog.int4, last_day pg_catalog.date, digest pg_catalog.uuid)";
+
+/// One entity type, model and window: $1 to $3.
+const KEY_CONDITION: &str = "t.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
+     AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 \
+     AND (t.window_spec OPERATOR(pg_catalog.->>) 'window_days') OPERATOR(pg_catalog.=) $3";
 
 const WINDOW_KEY: &str = "(window_spec ->> 'window_days'::text)";
 
@@ -65,23 +70,35 @@ impl NumericTarget {
         &self.relation.sql
     }
 
-    /// Which of the keys `entities x days` have a row.
-    pub fn existing(&self, entities: &[&str], days: &[Day]) -> Result<HashSet<(String, Day)>, Fault> {
+    /// Whether any entity has a row between two days, both included.
+    pub fn any_between(&self, from: Day, to: Day) -> Result<bool, Fault> {
         let sql = format!(
-            "SELECT t.entity_id::pg_catalog.text, t.as_of_date FROM {} t WHERE {} \
-               AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($4) \
-               AND t.as_of_date OPERATOR(pg_catalog.=) ANY ($5)",
-            self.relation.sql,
-            key_condition()
+            "SELECT 1 FROM {} t WHERE {KEY_CONDITION} AND t.as_of_date OPERATOR(pg_catalog.>=) $4 \
+               AND t.as_of_date OPERATOR(pg_catalog.<=) $5 LIMIT 1",
+            self.relation.sql
         );
         let args = [
             self.entity_type.into(),
             self.model_id.as_str().into(),
             self.window_text().into(),
-            owned(entities).into(),
-            days.iter().copied().map(date).collect::<Vec<Date>>().into(),
+            date(from).into(),
+            date(to).into(),
         ];
-        let keys = select(&sql, &args, |row| {
+        Ok(!select(&sql, &args, |_| Ok(()))?.is_empty())
+    }
+
+    /// Which of some keys have a row.
+    ///
+    /// One look-up per key, whatever the planner knows about a table that this transaction is filling.
+    pub fn existing(&self, keys: &[(&str, Day)]) -> Result<HashSet<(String, Day)>, Fault> {
+        let sql = format!(
+            "SELECT k.id, k.day FROM pg_catalog.unnest($4::pg_catalog.text[], $5::pg_catalog.date[]) k(id, day), \
+             LATERAL (SELECT 1 FROM {} t WHERE {KEY_CONDITION} \
+               AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) k.id \
+               AND t.as_of_date OPERATOR(pg_catalog.=) k.day LIMIT 1) found",
+            self.relation.sql
+        );
+        let keys = select(&sql, &self.key_args(keys), |row| {
             Ok((required(row.text(1)?)?, Day(required(row.date(2)?)?.to_pg_epoch_days())))
         })?;
         Ok(keys.into_iter().collect())
@@ -91,21 +108,11 @@ impl NumericTarget {
     pub fn delete(&self, keys: &[(&str, Day)]) -> Result<u64, Fault> {
         let sql = format!(
             "DELETE FROM {} t USING pg_catalog.unnest($4::pg_catalog.text[], $5::pg_catalog.date[]) k(id, day) \
-             WHERE {} AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) k.id \
+             WHERE {KEY_CONDITION} AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) k.id \
                AND t.as_of_date OPERATOR(pg_catalog.=) k.day",
-            self.relation.sql,
-            key_condition()
+            self.relation.sql
         );
-        let ids: Vec<String> = keys.iter().map(|(id, _)| (*id).to_owned()).collect();
-        let days: Vec<Date> = keys.iter().map(|(_, day)| date(*day)).collect();
-        let args = [
-            self.entity_type.into(),
-            self.model_id.as_str().into(),
-            self.window_text().into(),
-            ids.into(),
-            days.into(),
-        ];
-        execute(&sql, &args)
+        execute(&sql, &self.key_args(keys))
     }
 
     /// Writes the rows of `source`; a row whose key exists is overwritten where the table has a unique
@@ -154,6 +161,14 @@ impl NumericTarget {
         ))
     }
 
+    /// $1 to $5 of the statements about keys.
+    fn key_args(&self, keys: &[(&str, Day)]) -> [DatumWithOid<'static>; 5] {
+        let ids: Vec<String> = keys.iter().map(|(id, _)| (*id).to_owned()).collect();
+        let days: Vec<Date> = keys.iter().map(|(_, day)| date(*day)).collect();
+        let model = self.model_id.clone();
+        [self.entity_type.into(), model.into(), self.window_text().into(), ids.into(), days.into()]
+    }
+
     fn window_text(&self) -> String {
         self.window_days.to_string()
     }
@@ -162,16 +177,6 @@ impl NumericTarget {
     fn window_spec(&self) -> String {
         format!(r#"{{"window_days": {}, "entity_type": "{}"}}"#, self.window_days, self.entity_type)
     }
-}
-
-fn key_condition() -> &'static str {
-    "t.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
-     AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 \
-     AND (t.window_spec OPERATOR(pg_catalog.->>) 'window_days') OPERATOR(pg_catalog.=) $3"
-}
-
-fn owned(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn date(day: Day) -> Date {
