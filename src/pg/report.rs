@@ -4,6 +4,8 @@
 //! Wording follows PostgreSQL's style: the message is lower case without a full stop and carries the
 //! values; detail and hint are sentences.
 
+mod text;
+
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -174,6 +176,7 @@ fn engine_wording(error: &Error) -> Wording {
             Wording::code(ERRCODE_INVALID_PARAMETER_VALUE).hint("docs/encoders.md lists every key of a spec.")
         }
         Error::OutOfRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
+        Error::Text(error) => text::wording(error),
         Error::OutOfMemory => Wording::code(ERRCODE_OUT_OF_MEMORY),
         Error::Text(_) => Wording::code(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
     }
