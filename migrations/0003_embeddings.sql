@@ -5,9 +5,9 @@
 -- name there already. One block, so the file is applied whole or not at all. Rules: README.md.
 DO $migration$
 DECLARE
-    home        name := pg_catalog.current_schema();
-    caller_path text := pg_catalog.current_setting('search_path');
-    found       record;
+    home        pg_catalog.name := pg_catalog.current_schema();
+    caller_path pg_catalog.text := pg_catalog.current_setting('search_path');
+    found       pg_catalog.record;
 BEGIN
     IF home IS NULL THEN
         RAISE EXCEPTION 'no schema to create the tables in'

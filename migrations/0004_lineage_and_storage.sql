@@ -7,9 +7,10 @@
 -- in its row. Both touch rows written from now on, and a setting of the user's own is kept.
 DO $migration$
 DECLARE
-    home        name := pg_catalog.current_schema();
-    caller_path text := pg_catalog.current_setting('search_path');
-    step        record;
+    home        pg_catalog.name := pg_catalog.current_schema();
+    caller_path pg_catalog.text := pg_catalog.current_setting('search_path');
+    step        pg_catalog.record;
+    left_undone pg_catalog.text[] := '{}';
 BEGIN
     IF home IS NULL THEN
         RAISE EXCEPTION 'no schema to find the tables in'
@@ -60,11 +61,14 @@ BEGIN
         IF step.owned THEN
             EXECUTE format('ALTER TABLE %I.%I %s', home, step.relname, step.change);
         ELSE
+            left_undone := array_append(left_undone, format('%I.%I belongs to another role: not done: %s', home, step.relname, step.change));
             RAISE WARNING '%.% belongs to another role: not done: %', quote_ident(home), step.relname, step.change
                 USING HINT = 'Run the migrations as the owner of the table.';
         END IF;
     END LOOP;
 
+    -- For embed_migrate(), which reports it as a row.
+    PERFORM pg_catalog.set_config('embed_migrate.left_undone', array_to_string(left_undone, E'\n'), true);
     PERFORM pg_catalog.set_config('search_path', caller_path, true);
 END
 $migration$;

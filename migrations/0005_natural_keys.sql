@@ -13,13 +13,15 @@
 -- An index that already enforces the key is found by its shape, whatever its name and column order.
 DO $migration$
 DECLARE
-    home        name := pg_catalog.current_schema();
-    caller_path text := pg_catalog.current_setting('search_path');
-    key         record;
-    columns     text;
-    same_key    text;
-    trouble     text;
-    clash       text;
+    home        pg_catalog.name := pg_catalog.current_schema();
+    caller_path pg_catalog.text := pg_catalog.current_setting('search_path');
+    key         pg_catalog.record;
+    columns     pg_catalog.text;
+    same_key    pg_catalog.text;
+    why         pg_catalog.text;
+    remedy      pg_catalog.text;
+    clash       pg_catalog.text;
+    left_undone pg_catalog.text[] := '{}';
 BEGIN
     IF home IS NULL THEN
         RAISE EXCEPTION 'no schema to find the tables in'
@@ -59,42 +61,49 @@ BEGIN
          ORDER BY c.relname
     LOOP
         CONTINUE WHEN key.enforced OR key.named_is_valid;
-        IF key.named_is_valid IS FALSE THEN
-            RAISE WARNING '%.% is not valid: a concurrent build of it was cut short', quote_ident(home), key.index_name
-                USING HINT = format('Run: DROP INDEX %I.%I; then the migrations again.', home, key.index_name);
-            CONTINUE;
-        ELSIF NOT key.owned THEN
-            RAISE WARNING '%.% belongs to another role: it gets no natural key', quote_ident(home), key.relname
-                USING HINT = 'Run the migrations as the owner of the table.';
-            CONTINUE;
-        END IF;
-
+        why := NULL;
+        remedy := 'Run the migrations as the owner of the table.';
         SELECT string_agg(replace(part, '@.', ''), ', ' ORDER BY n),
                string_agg(replace(part, '@', 'older') || ' = ' || replace(part, '@', 'newer'), ' AND ' ORDER BY n)
           INTO columns, same_key
           FROM unnest(key.parts) WITH ORDINALITY AS p (part, n);
-        BEGIN
-            EXECUTE format('CREATE UNIQUE INDEX %I ON %I.%I (%s)', key.index_name, home, key.relname, columns);
-        EXCEPTION
-            WHEN unique_violation THEN
-                GET STACKED DIAGNOSTICS clash = PG_EXCEPTION_DETAIL;
-                RAISE WARNING '%.% holds several rows of one key: it gets no natural key yet', quote_ident(home), key.relname
-                    USING DETAIL = clash,
-                          HINT = format('To keep the newest row of each key, run: '
-                                        'DELETE FROM %1$I.%2$I AS older USING %1$I.%2$I AS newer '
-                                        'WHERE older.%3$I < newer.%3$I AND %4$s; then the migrations again.',
-                                        home, key.relname, key.row_id, same_key);
-            -- A table of other columns, a partition key outside our key, foreign partitions, ids beyond what
-            -- an index entry holds: the table stays usable as it is, and the reason is told.
-            WHEN undefined_column OR undefined_function OR feature_not_supported OR wrong_object_type
-                 OR invalid_table_definition OR invalid_object_definition OR program_limit_exceeded
-                 OR duplicate_table THEN
-                GET STACKED DIAGNOSTICS trouble = MESSAGE_TEXT, clash = PG_EXCEPTION_DETAIL;
-                RAISE WARNING '%.% gets no natural key: %', quote_ident(home), key.relname, trouble
-                    USING DETAIL = clash;
-        END;
+        clash := format('The key is UNIQUE (%s).', columns);
+
+        IF key.named_is_valid IS FALSE THEN
+            why := 'its index is not valid, a concurrent build of it was cut short';
+            remedy := format('Run: DROP INDEX %I.%I; then the migrations again.', home, key.index_name);
+        ELSIF NOT key.owned THEN
+            why := 'it belongs to another role';
+        ELSE
+            BEGIN
+                EXECUTE format('CREATE UNIQUE INDEX %I ON %I.%I (%s)', key.index_name, home, key.relname, columns);
+            EXCEPTION
+                WHEN unique_violation THEN
+                    GET STACKED DIAGNOSTICS clash = PG_EXCEPTION_DETAIL;
+                    why := 'it holds several rows of one key';
+                    remedy := format('To keep the newest row of each key, run: '
+                                     'DELETE FROM %1$I.%2$I AS older USING %1$I.%2$I AS newer '
+                                     'WHERE older.%3$I < newer.%3$I AND %4$s; then the migrations again.',
+                                     home, key.relname, key.row_id, same_key);
+                -- A table of other columns, a partition key outside our key, foreign partitions, ids beyond what
+                -- an index entry holds, a name that is taken: the table stays usable as it is.
+                WHEN undefined_column OR undefined_function OR feature_not_supported OR wrong_object_type
+                     OR invalid_table_definition OR invalid_object_definition OR program_limit_exceeded
+                     OR duplicate_table THEN
+                    why := SQLERRM;
+                    remedy := 'Backfills replace their rows without it too, with more work and under a lock.';
+            END;
+        END IF;
+
+        IF why IS NOT NULL THEN
+            left_undone := array_append(left_undone, format('%I.%I gets no natural key: %s. %s', home, key.relname, why, remedy));
+            RAISE WARNING '%.% gets no natural key: %', quote_ident(home), key.relname, why
+                USING DETAIL = clash, HINT = remedy;
+        END IF;
     END LOOP;
 
+    -- For embed_migrate(), which reports it as a row.
+    PERFORM pg_catalog.set_config('embed_migrate.left_undone', array_to_string(left_undone, E'\n'), true);
     PERFORM pg_catalog.set_config('search_path', caller_path, true);
 END
 $migration$;

@@ -5,10 +5,10 @@
 -- them from having it, they get a plain index instead.
 DO $migration$
 DECLARE
-    home        name := pg_catalog.current_schema();
-    caller_path text := pg_catalog.current_setting('search_path');
-    lookup      record;
-    trouble     text;
+    home        pg_catalog.name := pg_catalog.current_schema();
+    caller_path pg_catalog.text := pg_catalog.current_setting('search_path');
+    lookup      pg_catalog.record;
+    trouble     pg_catalog.text;
 BEGIN
     IF home IS NULL THEN
         RAISE EXCEPTION 'no schema to find the tables in'

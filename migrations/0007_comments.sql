@@ -3,9 +3,9 @@
 -- Only where there is no comment yet: the user's own words stay. Tables of other roles are passed over.
 DO $migration$
 DECLARE
-    home        name := pg_catalog.current_schema();
-    caller_path text := pg_catalog.current_setting('search_path');
-    note        record;
+    home        pg_catalog.name := pg_catalog.current_schema();
+    caller_path pg_catalog.text := pg_catalog.current_setting('search_path');
+    note        pg_catalog.record;
 BEGIN
     IF home IS NULL THEN
         RAISE EXCEPTION 'no schema to find the tables in'

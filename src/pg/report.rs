@@ -80,6 +80,12 @@ pub enum Fault {
     /// `embed_staged_rows` called outside a backfill.
     #[error("embed_staged_rows can only be called by a running backfill")]
     NoStagedRows,
+    /// A schema that does not exist.
+    #[error("schema \"{name}\" does not exist")]
+    UnknownSchema { name: String },
+    /// No schema of the search_path exists.
+    #[error("no schema to create the tables in")]
+    NoSchema { search_path: String },
     /// The extension's own schema was not found.
     #[error("extension \"prometheus_embed\" is not installed in this database")]
     NotInstalled,
@@ -235,6 +241,11 @@ fn fault_wording(fault: &Fault) -> Wording {
             .hint("Pass a constant, or add the column to GROUP BY."),
         Fault::NotAnAggregate | Fault::NoStagedRows => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
         Fault::MalformedState => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION),
+        Fault::UnknownSchema { .. } => Wording::code(ERRCODE_INVALID_SCHEMA_NAME)
+            .hint("Create it first: CREATE SCHEMA. The name is taken as it is, without quotes."),
+        Fault::NoSchema { search_path } => Wording::code(ERRCODE_INVALID_SCHEMA_NAME)
+            .detail(format!("search_path is {search_path}, and none of its schemas exists or may be used."))
+            .hint("Create the schema, or set search_path so that it begins with one that exists."),
         Fault::NotInstalled => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
         Fault::Spi(_) | Fault::Internal { .. } => Wording::code(ERRCODE_INTERNAL_ERROR)
             .hint("This is a bug of prometheus_embed; please report it with the statement that showed it."),

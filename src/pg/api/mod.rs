@@ -5,6 +5,7 @@ pub mod about;
 pub mod aggregate;
 pub mod arguments;
 pub mod backfill_numeric;
+pub mod migrate;
 pub mod models;
 pub mod numeric;
 pub mod staged;

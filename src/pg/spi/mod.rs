@@ -4,6 +4,7 @@
 
 pub mod extension;
 pub mod instruments;
+pub mod migrations;
 pub mod models;
 pub mod numeric_rows;
 pub mod prices;
