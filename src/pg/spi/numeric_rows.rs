@@ -28,6 +28,9 @@ const LINEAGE: [(&str, &str); 5] = [
 const STAGED: &str = "r(entity_id pg_catalog.text, as_of_date pg_catalog.date, vector pg_catalog.bytea, \
     rows_used pg_catalog.int4, rows_padded pg_catalog.int4, last_day pg_catalog.date, digest pg_catalog.uuid)";
 
+/// Keys as rows: $4 and $5.
+const KEYS: &str = "ROWS FROM (pg_catalog.unnest($4::pg_catalog.text[]), pg_catalog.unnest($5::pg_catalog.date[])) AS k(id, day)";
+
 /// One entity type, model and window: $1 to $3.
 const KEY_CONDITION: &str = "t.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
      AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 \
@@ -92,7 +95,7 @@ impl NumericTarget {
     /// One look-up per key, whatever the planner knows about a table that this transaction is filling.
     pub fn existing(&self, keys: &[(&str, Day)]) -> Result<HashSet<(String, Day)>, Fault> {
         let sql = format!(
-            "SELECT k.id, k.day FROM pg_catalog.unnest($4::pg_catalog.text[], $5::pg_catalog.date[]) k(id, day), \
+            "SELECT k.id, k.day FROM {KEYS}, \
              LATERAL (SELECT 1 FROM {} t WHERE {KEY_CONDITION} \
                AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) k.id \
                AND t.as_of_date OPERATOR(pg_catalog.=) k.day LIMIT 1) found",
@@ -107,7 +110,7 @@ impl NumericTarget {
     /// Deletes the rows of some keys, for a table that cannot upsert.
     pub fn delete(&self, keys: &[(&str, Day)]) -> Result<u64, Fault> {
         let sql = format!(
-            "DELETE FROM {} t USING pg_catalog.unnest($4::pg_catalog.text[], $5::pg_catalog.date[]) k(id, day) \
+            "DELETE FROM {} t USING {KEYS} \
              WHERE {KEY_CONDITION} AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) k.id \
                AND t.as_of_date OPERATOR(pg_catalog.=) k.day",
             self.relation.sql
