@@ -184,7 +184,6 @@ fn engine_wording(error: &Error) -> Wording {
         Error::OutOfRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
         Error::Text(error) => text::wording(error),
         Error::OutOfMemory => Wording::code(ERRCODE_OUT_OF_MEMORY),
-        Error::Text(_) => Wording::code(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
     }
 }
 
