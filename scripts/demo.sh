@@ -22,7 +22,6 @@ trap 'exit 130' INT TERM
 sql() { scripts/cluster.sh psql -q -v ON_ERROR_STOP=1 "$@"; }
 
 build() {
-    if [ -x scripts/model.sh ]; then scripts/model.sh; fi
     scripts/prefix.sh
     scripts/build.sh
     scripts/stage.sh --private
@@ -40,8 +39,9 @@ for file in demo/*.sql; do
     if [ "$file" != demo/generate.sql ]; then workflows+=("$file"); fi
 done
 
-STEPS=$((4 + ${#workflows[@]}))
+STEPS=$((5 + ${#workflows[@]}))
 step "set-up" scripts/setup.sh
+step "text model" scripts/model.sh
 step "build and stage the extension" build 9>&-
 step "private cluster, extension and tables" database 9>&-
 step "generate the demo data" sql -d demo -f demo/generate.sql

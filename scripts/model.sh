@@ -8,7 +8,7 @@
 #                       tokenizer.json) instead of all-MiniLM-L6-v2
 . "$(dirname "$0")/lib.sh"
 
-[ -x "$PE_PYTHON" ] && "$PE_PYTHON" -c 'import onnx, onnxruntime, safetensors' 2>/dev/null || scripts/setup.sh
+"$PE_PYTHON" -c 'import onnx, onnxruntime, safetensors' 2>/dev/null || scripts/setup.sh
 
 arguments=(--models build/share/models --runtime build/lib --download build/download)
 [ -z "${MODEL_SRC:-}" ] || arguments+=(--source "$MODEL_SRC")

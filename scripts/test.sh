@@ -38,7 +38,6 @@ layer() {
 }
 
 build() {
-    if [ -x scripts/model.sh ]; then scripts/model.sh; fi
     scripts/prefix.sh
     scripts/build.sh
     scripts/stage.sh --private
@@ -49,10 +48,11 @@ fresh_cluster() {
     scripts/cluster.sh start
 }
 
-STEPS=$(($# + 1))
+STEPS=$(($# + 2))
 if wants regress || wants sessions; then STEPS=$((STEPS + 1)); fi
 
 step "set-up" scripts/setup.sh
+layer model "text model" scripts/model.sh
 if wants lint; then layer lint "lint" scripts/lint.sh; fi
 if wants engine; then layer engine "engine and house rules" scripts/test-engine.sh; fi
 LAYER_STATUS=0

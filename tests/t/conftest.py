@@ -13,7 +13,7 @@ scripts/test.sh sessions, or with a cluster already up: PE_CLUSTER=dev scripts/t
 import os
 
 import pytest
-from cluster import ROOT, Cluster, install
+from cluster import Cluster, install
 from realdata import SHARED, load_sp500
 
 

@@ -1,13 +1,14 @@
-"""Loads the real prices, profiles and reports that may lie next to the checkout, in ../shared."""
+"""Loads the real prices, profiles and reports that may lie next to the checkout, in ../shared (or PE_SHARED)."""
 
 import csv
 import gzip
 import io
+import os
 from pathlib import Path
 
 from psycopg import sql
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED = Path(os.environ.get("PE_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 # In this order: instruments refer to issuers and markets.
 TABLES = ("markets", "issuers", "instruments", "prices_daily", "profiles", "portfolio_risk_reports")
 
