@@ -1,5 +1,103 @@
--- COMMENT ON for every object.
+-- COMMENT ON for every object, in the order of docs/reference.md. tests/pg_regress/sql/api_surface.sql fails
+-- when an object has none.
+
+-- Vectors
+COMMENT ON FUNCTION vector_dim(bytea) IS
+    'Number of dimensions of a vector: octet_length / 4.';
+COMMENT ON FUNCTION l2_norm(bytea) IS
+    'Euclidean norm of a vector, summed in float64; the same on every CPU.';
+COMMENT ON FUNCTION l2_normalize(bytea) IS
+    'The vector scaled to Euclidean norm 1; a zero vector stays zero, a vector with NaN or infinity is refused.';
+COMMENT ON FUNCTION cosine_sim(bytea, bytea) IS
+    'Cosine similarity of two vectors of one dimension, from -1 to 1; 0 when either is all zeros.';
+COMMENT ON FUNCTION euclidean_dist(bytea, bytea) IS
+    'Euclidean distance of two vectors of one dimension.';
+COMMENT ON FUNCTION dot_product(bytea, bytea) IS
+    'Dot product of two vectors of one dimension.';
+COMMENT ON FUNCTION vector_to_array(bytea) IS
+    'Components of a vector, in order.';
+COMMENT ON FUNCTION vector_from_array(float8[]) IS
+    'A vector from its components, each rounded to float32.';
+COMMENT ON FUNCTION vector_from_array(real[]) IS
+    'A vector from its components.';
+COMMENT ON FUNCTION pad_to_dim(bytea, int) IS
+    'The first dim components of a vector, or the whole vector followed by zeros up to dim.';
+COMMENT ON FUNCTION pad_to_dim(float8[], int) IS
+    'A vector of the first dim values, rounded to float32, or of all of them followed by zeros up to dim.';
+COMMENT ON FUNCTION pad_to_dim(real[], int) IS
+    'A vector of the first dim values, or of all of them followed by zeros up to dim.';
+
+-- Numeric
+COMMENT ON FUNCTION num_window_embed(float8[], float8[], int, text) IS
+    'The vector of the latest window_days prices and volumes, given oldest first.';
+COMMENT ON FUNCTION num_window_embed(text, date, int, text, regclass) IS
+    'The vector of an instrument''s window that ends on a date, looked up in a price table.';
+COMMENT ON AGGREGATE num_window_agg(date, float8, float8, int, text) IS
+    'The vector of the latest window_days rows, whatever their order; NULL when there are fewer rows than the model allows.';
+COMMENT ON FUNCTION backfill_numeric(date, int, text, text[], text, int, int, text, regclass, regclass, regclass) IS
+    'Computes and stores the window vectors of a market''s or named instruments at one date; tells what became of each.';
+COMMENT ON FUNCTION backfill_numeric(date, date, int, text, text[], text, int, int, text, regclass, regclass, regclass) IS
+    'Computes and stores the window vectors of a market''s or named instruments at every trading day of a range; tells what became of each.';
+
+-- Model catalog
+COMMENT ON TABLE embed_models IS
+    'Embedding models: one row per id with its whole recipe, which never changes.';
+COMMENT ON COLUMN embed_models.model_id IS
+    'Name of the model, as stored beside each vector.';
+COMMENT ON COLUMN embed_models.modality IS
+    'What the model embeds: numeric, text or joint.';
+COMMENT ON COLUMN embed_models.dim IS
+    'Dimensions of its vectors; NULL where they follow from the window.';
+COMMENT ON COLUMN embed_models.spec IS
+    'The recipe; docs/encoders.md lists every key.';
+COMMENT ON COLUMN embed_models.sha256 IS
+    'Checksum of the files that the model consists of, in hexadecimal; NULL when there are none.';
+COMMENT ON COLUMN embed_models.description IS
+    'What the model is good for.';
+COMMENT ON COLUMN embed_models.builtin IS
+    'Whether the model came with the extension; such rows are not dumped and cannot be dropped.';
+COMMENT ON COLUMN embed_models.created_at IS
+    'When the model was registered.';
+COMMENT ON FUNCTION embed_models_guard() IS
+    'Trigger function: refuses to change a model, and to drop a built-in one.';
+COMMENT ON TRIGGER embed_models_guard ON embed_models IS
+    'A model id never changes its meaning.';
+COMMENT ON FUNCTION register_numeric_model(text, jsonb, text) IS
+    'Adds a numeric model under a new id, after validating its spec to the last key; returns the id.';
+COMMENT ON FUNCTION drop_embedding_model(text) IS
+    'Removes a model that was registered by a user; embeddings made with it stay.';
+
+-- About
+COMMENT ON FUNCTION embed_version() IS
+    'Version of the loaded library; differs from the extension''s version until ALTER EXTENSION UPDATE has run.';
+
+-- Data tables
+COMMENT ON for every object.
 
 COMMENT ON FUNCTION embed_migrate(text) IS
     'Makes what is missing of the data tables in a schema (default: the first on the search_path), with the caller''s rights. '
     'One row per migration: applied, already there, or incomplete with the reason and the remedy.';
+
+-- Internal: support of the aggregates and of the bulk writer
+COMMENT ON AGGREGATE embed_price_series(date, float8, float8) IS
+    'Internal: daily rows of one instrument in packed form, read by backfills.';
+COMMENT ON FUNCTION embed_price_series_step(internal, date, float8, float8) IS
+    'Internal: transition function of embed_price_series.';
+COMMENT ON FUNCTION embed_price_series_combine(internal, internal) IS
+    'Internal: joins partial states of embed_price_series.';
+COMMENT ON FUNCTION embed_price_series_pack(internal) IS
+    'Internal: result and serialised partial state of embed_price_series.';
+COMMENT ON FUNCTION embed_price_series_unpack(bytea, internal) IS
+    'Internal: reads a serialised partial state of embed_price_series.';
+COMMENT ON FUNCTION num_window_step(internal, date, float8, float8, int, text) IS
+    'Internal: transition function of num_window_agg.';
+COMMENT ON FUNCTION num_window_combine(internal, internal) IS
+    'Internal: joins partial states of num_window_agg.';
+COMMENT ON FUNCTION num_window_serialize(internal) IS
+    'Internal: serialises a partial state of num_window_agg.';
+COMMENT ON FUNCTION num_window_deserialize(bytea, internal) IS
+    'Internal: reads a serialised partial state of num_window_agg.';
+COMMENT ON FUNCTION num_window_final(internal) IS
+    'Internal: final function of num_window_agg.';
+COMMENT ON FUNCTION embed_staged_rows() IS
+    'Internal: rows of the batch that a running backfill writes.';
