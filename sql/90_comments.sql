@@ -20,24 +20,36 @@ COMMENT ON FUNCTION vector_from_array(float8[]) IS
     'A vector from its components, each rounded to float32.';
 COMMENT ON FUNCTION vector_from_array(real[]) IS
     'A vector from its components.';
+COMMENT ON FUNCTION vector_from_array(numeric[]) IS
+    'A vector from its components, each rounded to float32.';
+COMMENT ON FUNCTION vector_from_array(int[]) IS
+    'A vector from its components, each rounded to float32.';
 COMMENT ON FUNCTION pad_to_dim(bytea, int) IS
     'The first dim components of a vector, or the whole vector followed by zeros up to dim.';
 COMMENT ON FUNCTION pad_to_dim(float8[], int) IS
     'A vector of the first dim values, rounded to float32, or of all of them followed by zeros up to dim.';
 COMMENT ON FUNCTION pad_to_dim(real[], int) IS
     'A vector of the first dim values, or of all of them followed by zeros up to dim.';
+COMMENT ON FUNCTION pad_to_dim(numeric[], int) IS
+    'A vector of the first dim values, rounded to float32, or of all of them followed by zeros up to dim.';
+COMMENT ON FUNCTION pad_to_dim(int[], int) IS
+    'A vector of the first dim values, rounded to float32, or of all of them followed by zeros up to dim.';
 
 -- Numeric
 COMMENT ON FUNCTION num_window_embed(float8[], float8[], int, text) IS
     'The vector of the latest window_days prices and volumes, given oldest first.';
 COMMENT ON FUNCTION num_window_embed(text, date, int, text, regclass) IS
     'The vector of an instrument''s window that ends on a date, looked up in a price table.';
+COMMENT ON FUNCTION num_window_embed(text, text, int, text, regclass) IS
+    'The same for a date given as text, so that a plain literal can be passed.';
 COMMENT ON AGGREGATE num_window_agg(date, float8, float8, int, text) IS
     'The vector of the latest window_days rows, whatever their order; NULL when there are fewer rows than the model allows.';
 COMMENT ON FUNCTION backfill_numeric(date, int, text, text[], text, int, int, text, regclass, regclass, regclass) IS
     'Computes and stores the window vectors of a market''s or named instruments at one date; tells what became of each.';
 COMMENT ON FUNCTION backfill_numeric(date, date, int, text, text[], text, int, int, text, regclass, regclass, regclass) IS
     'Computes and stores the window vectors of a market''s or named instruments at every trading day of a range; tells what became of each.';
+COMMENT ON FUNCTION backfill_numeric(text, text, int, text, text[], text, int, int, text, regclass, regclass, regclass) IS
+    'The same for dates given as text, so that plain literals can be passed.';
 
 -- Model catalog
 COMMENT ON TABLE embed_models IS

@@ -28,6 +28,16 @@ pgrx::extension_sql_file!(
     ]
 );
 pgrx::extension_sql_file!(
+    "../../sql/30_overloads.sql",
+    name = "overloads",
+    requires = [
+        api::vectors::vector_from_array,
+        api::vectors::pad_float8_to_dim,
+        api::numeric::num_window_embed_lookup,
+        api::backfill_numeric::backfill_numeric_days,
+    ]
+);
+pgrx::extension_sql_file!(
     "../../sql/80_privileges.sql",
     name = "privileges",
     requires = [

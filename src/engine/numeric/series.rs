@@ -66,10 +66,12 @@ impl PriceSeries {
         other.rows.iter().try_for_each(|row| self.push(row.day, row.price, row.volume))
     }
 
-    /// Drops all but the latest `keep` rows once there are twice as many, so that a running state stays
-    /// bounded whatever is fed to it.
+    /// Drops rows that [`PriceSeries::latest`] with the same `keep` does not look at, once they are about as
+    /// many as those it does, so that a running state stays bounded whatever is fed to it.
     pub fn trim_to_latest(&mut self, keep: usize) {
-        if keep > 0 && self.rows.len() >= keep * 2 {
+        // One more than is asked for: it tells whether the oldest day of interest occurs twice.
+        let keep = keep.saturating_add(1);
+        if self.rows.len() / 2 >= keep {
             let older = self.rows.len() - keep;
             if !self.sorted {
                 self.rows.select_nth_unstable_by_key(older, |row| row.day);
@@ -89,6 +91,31 @@ impl PriceSeries {
             }
             self.sorted = true;
         }
+        Ok(())
+    }
+
+    /// The latest `keep` rows in date order. Neither the order of arrival nor trimming changes the answer.
+    ///
+    /// Errors: [`Error::DuplicateDay`] when one of their days occurs twice, [`Error::OutOfMemory`].
+    pub fn latest(&self, keep: usize) -> Result<PriceSeries> {
+        let candidates = keep.saturating_add(1);
+        let mut latest = Self::new();
+        if self.sorted {
+            latest.extend(&self.rows[self.rows.len().saturating_sub(candidates)..])?;
+        } else {
+            latest.extend(&self.rows)?;
+            latest.rows.sort_unstable_by_key(|row| row.day);
+            latest.rows.drain(..latest.rows.len().saturating_sub(candidates));
+            latest.sorted = false;
+            latest.sort()?;
+        }
+        latest.rows.drain(..latest.rows.len().saturating_sub(keep));
+        Ok(latest)
+    }
+
+    fn extend(&mut self, rows: &[Row]) -> Result<()> {
+        self.rows.try_reserve_exact(rows.len()).map_err(|_| Error::OutOfMemory)?;
+        self.rows.extend_from_slice(rows);
         Ok(())
     }
 
@@ -184,12 +211,22 @@ mod tests {
             for day in order {
                 trimmed.push(Day(day), 1.0, 1.0).unwrap();
                 trimmed.trim_to_latest(keep);
-                prop_assert!(trimmed.len() < 2 * keep);
+                prop_assert!(trimmed.len() < 2 * (keep + 1));
             }
-            trimmed.sort().unwrap();
-            let all = days(&trimmed);
             let latest: Vec<i32> = (500 - keep as i32..500).collect();
-            prop_assert_eq!(&all[all.len() - keep..], &latest[..]);
+            prop_assert_eq!(days(&trimmed.latest(keep).unwrap()), latest);
+        }
+
+        #[test]
+        fn trimming_and_order_do_not_change_what_is_latest(days in prop::collection::vec(0..40i32, 0..80)
+            .prop_flat_map(|days| (Just(days.clone()), Just(days).prop_shuffle())), keep in 1usize..30)
+        {
+            let (whole, mut trimmed) = (series(&days.0), PriceSeries::new());
+            for day in days.1 {
+                trimmed.push(Day(day), f64::from(day) + 0.5, 2.0).unwrap();
+                trimmed.trim_to_latest(keep);
+            }
+            prop_assert_eq!(whole.latest(keep), trimmed.latest(keep));
         }
 
         #[test]
@@ -209,6 +246,14 @@ mod tests {
     fn a_day_twice_is_refused() {
         assert_eq!(series(&[3, 1, 3]).sort(), Err(Error::DuplicateDay { day: Day(3) }));
         assert_eq!(series(&[1, 3, 3]).sort(), Err(Error::DuplicateDay { day: Day(3) }));
+    }
+
+    #[test]
+    fn a_day_twice_counts_only_among_the_latest() {
+        assert_eq!(days(&series(&[1, 1, 2, 3]).latest(2).unwrap()), [2, 3]);
+        assert_eq!(series(&[1, 2, 2, 3]).latest(2), Err(Error::DuplicateDay { day: Day(2) }));
+        assert_eq!(series(&[3, 2, 1, 3]).latest(1), Err(Error::DuplicateDay { day: Day(3) }));
+        assert_eq!(series(&[1, 1]).latest(5), Err(Error::DuplicateDay { day: Day(1) }));
     }
 
     #[test]

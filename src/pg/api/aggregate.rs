@@ -179,11 +179,9 @@ pub fn num_window_deserialize(
 /// The vector of the latest window; NULL when there are fewer rows than the model allows.
 #[pg_extern(stable, parallel_safe)]
 pub fn num_window_final(state: Option<State<WindowState>>) -> Report<Option<Bytea>> {
-    let Some(mut state) = state else { return Ok(None) };
-    let window = state.get_mut();
-    // Order is no part of the state's meaning, so sorting in place leaves it good for further rows.
-    window.series.sort()?;
-    let features = FeatureRows::new(&window.model, window.series.clone())?;
+    let Some(state) = state else { return Ok(None) };
+    let window = state.get();
+    let features = FeatureRows::new(&window.model, window.series.latest(window.model.window_days())?)?;
     match features.latest_window() {
         Ok(found) => Ok(Some(encode(&features, &found)?)),
         Err(_) => Ok(None),

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use super::arguments::required;
 use crate::engine::numeric::NumericSpec;
+use crate::pg::ffi::json::JsonText;
 use crate::pg::report::Fault;
 use crate::pg::spi::models;
 
@@ -15,11 +16,11 @@ const MAX_ID: usize = 63;
 #[pg_extern(volatile, parallel_unsafe)]
 pub fn register_numeric_model(
     model_id: Option<&str>,
-    spec: Option<pgrx::JsonB>,
+    spec: Option<JsonText>,
     description: default!(Option<&str>, "NULL"),
 ) -> Result<String, ErrorReport> {
     let model_id = check_id(required(model_id, "model_id")?)?;
-    let json = required(spec, "spec")?.0.to_string();
+    let json = required(spec, "spec")?.0;
     let spec = NumericSpec::from_json(&json)?;
     models::register(model_id, "numeric", spec.dim.map(|dim| dim as i32), &json, description)?;
     models::forget();

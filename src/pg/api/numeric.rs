@@ -43,7 +43,7 @@ fn num_window_embed(
 
 /// The vector of an instrument's window that ends on `as_of`.
 #[pg_extern(stable, parallel_safe, cost = 5000, name = "num_window_embed")]
-fn num_window_embed_lookup(
+pub fn num_window_embed_lookup(
     instrument_id: Option<&str>,
     as_of: Option<Date>,
     window_days: default!(Option<i32>, 63),

@@ -65,7 +65,7 @@ fn pad_to_dim(vector: &[u8], dim: default!(i32, 384)) -> Report<Bytea> {
 
 /// The first `dim` values as a vector, or all of them followed by zeros.
 #[pg_extern(immutable, strict, parallel_safe, cost = 10, name = "pad_to_dim")]
-fn pad_float8_to_dim(elements: NumberArray<'_, f64>, dim: default!(i32, 384)) -> Report<Bytea> {
+pub fn pad_float8_to_dim(elements: NumberArray<'_, f64>, dim: default!(i32, 384)) -> Report<Bytea> {
     let values = elements.values("elements")?;
     Ok(padded(dim, |out| vector::write_values(values.iter().map(|&v| v as f32), out))?)
 }
@@ -79,7 +79,7 @@ fn pad_real_to_dim(elements: NumberArray<'_, f32>, dim: default!(i32, 384)) -> R
 
 /// A vector from its components, rounded to float32.
 #[pg_extern(immutable, strict, parallel_safe, cost = 10)]
-fn vector_from_array(elements: NumberArray<'_, f64>) -> Report<Bytea> {
+pub fn vector_from_array(elements: NumberArray<'_, f64>) -> Report<Bytea> {
     let values = elements.values("elements")?;
     Ok(exact(values.len(), values.iter().map(|&v| v as f32))?)
 }

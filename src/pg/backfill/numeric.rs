@@ -7,8 +7,8 @@ use super::OnExisting;
 use super::ledger::{Entry, Fate, Vector};
 use crate::engine::numeric::{FeatureRows, PriceSeries, Window, WindowModel};
 use crate::engine::{Day, simd};
-use crate::pg::ffi::interrupts;
 use crate::pg::ffi::staged::{Cells, RowSource};
+use crate::pg::ffi::{interrupts, transaction};
 use crate::pg::report::Fault;
 use crate::pg::spi::numeric_rows::NumericTarget;
 use crate::pg::spi::prices;
@@ -55,6 +55,7 @@ impl<'a> NumericBackfill<'a> {
         if self.on_existing == OnExisting::Append && self.target.unique() {
             return Err(Fault::AppendToUnique { relation: self.target.name().to_owned() });
         }
+        transaction::refuse_read_only();
         let (Some(&first), Some(&last)) = (self.days.first(), self.days.last()) else {
             return Ok(Vec::new());
         };

@@ -6,6 +6,8 @@ pub mod aggregate;
 pub mod array;
 pub mod bytea;
 pub mod interrupts;
+pub mod json;
 pub mod regclass;
 pub mod row;
 pub mod staged;
+pub mod transaction;

@@ -23,35 +23,40 @@ pub trait RowSource {
 pub struct Cells<'a> {
     values: &'a mut [pg_sys::Datum],
     nulls: &'a mut [bool],
+    types: &'a [pg_sys::Oid],
+    fits: bool,
 }
 
 impl Cells<'_> {
-    fn set(&mut self, column: usize, datum: Option<pg_sys::Datum>) {
-        if let (Some(value), Some(null), Some(datum)) =
-            (self.values.get_mut(column), self.nulls.get_mut(column), datum)
+    /// A trigger may read the rows too, under a column list of its own making: a cell that does not fit
+    /// its column's type would be read as what it is not.
+    fn set<T: IntoDatum>(&mut self, column: usize, value: T) {
+        self.fits &= self.types.get(column) == Some(&T::type_oid());
+        if let (true, Some(slot), Some(null), Some(datum)) =
+            (self.fits, self.values.get_mut(column), self.nulls.get_mut(column), value.into_datum())
         {
-            (*value, *null) = (datum, false);
+            (*slot, *null) = (datum, false);
         }
     }
 
     /// A `text` cell.
     pub fn text(&mut self, column: usize, value: &str) {
-        self.set(column, value.into_datum());
+        self.set(column, value);
     }
 
     /// An `int` cell.
     pub fn int(&mut self, column: usize, value: i32) {
-        self.set(column, value.into_datum());
+        self.set(column, value);
     }
 
     /// A `date` cell.
     pub fn date(&mut self, column: usize, day: engine::Day) {
-        self.set(column, day.0.into_datum());
+        self.set(column, Date::saturating_from_raw(day.0));
     }
 
     /// A `uuid` cell.
     pub fn uuid(&mut self, column: usize, value: [u8; 16]) {
-        self.set(column, pgrx::Uuid::from_bytes(value).into_datum());
+        self.set(column, pgrx::Uuid::from_bytes(value));
     }
 
     /// A `bytea` cell of `len` bytes, filled by `write`.
@@ -62,7 +67,7 @@ impl Cells<'_> {
         write: impl FnOnce(&mut [u8]) -> engine::Result<()>,
     ) -> Result<(), Fault> {
         let bytes = Bytea::build(len, write)?;
-        self.set(column, Some(bytes.datum()));
+        self.set(column, bytes);
         Ok(())
     }
 }
@@ -137,15 +142,21 @@ fn fill_from(fcinfo: pg_sys::FunctionCallInfo, source: *mut dyn RowSource) -> Re
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         );
         let columns = usize::try_from((*descriptor).natts).unwrap_or(0);
+        let types: Vec<_> =
+            (1..=(*descriptor).natts).map(|at| pg_sys::SPI_gettypeid(descriptor, at)).collect();
         let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); columns], vec![true; columns]);
         loop {
             interrupts::check();
             nulls.fill(true);
             pg_sys::MemoryContextSwitchTo(row_memory);
-            let more = (*source).next_row(&mut Cells { values: &mut values, nulls: &mut nulls });
+            let mut cells = Cells { values: &mut values, nulls: &mut nulls, types: &types, fits: true };
+            let more = (*source).next_row(&mut cells)?;
+            let fits = cells.fits;
             pg_sys::MemoryContextSwitchTo(query_memory);
-            if !more? {
+            if !more {
                 break;
+            } else if !fits {
+                return Err(Fault::NoStagedRows);
             }
             pg_sys::tuplestore_putvalues(store, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::MemoryContextReset(row_memory);

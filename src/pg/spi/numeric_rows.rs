@@ -127,7 +127,8 @@ impl NumericTarget {
     }
 
     /// Holds off other runs that write the same keys until the transaction ends: a table without a
-    /// unique key has nothing else against duplicates.
+    /// unique key has nothing else against duplicates. Run as a writing statement, so that
+    /// [`NumericTarget::existing`] sees the rows that a run before this one has just committed.
     pub fn lock(&self) -> Result<(), Fault> {
         let sql = "SELECT pg_catalog.pg_advisory_xact_lock($1::pg_catalog.int4, \
                    pg_catalog.hashtext(pg_catalog.concat_ws(E'\\x01', $2, $3, $4)))::pg_catalog.text";
@@ -137,7 +138,7 @@ impl NumericTarget {
             self.model_id.as_str().into(),
             self.window_text().into(),
         ];
-        select(sql, &args, |_| Ok(())).map(|_| ())
+        execute(sql, &args).map(|_| ())
     }
 
     fn insert_sql(&self) -> Result<String, Fault> {

@@ -4,6 +4,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use crate::pg::ffi::row::{Row, Rows};
+use crate::pg::ffi::transaction;
 use crate::pg::report::Fault;
 
 /// Runs a reading statement and maps its rows.
@@ -31,7 +32,11 @@ pub fn select_first<T>(
 }
 
 /// Runs a writing statement; the number of rows it wrote.
+///
+/// From here on every query of the transaction sees what others have committed before it began, not before
+/// the caller's statement began.
 pub fn execute(sql: &str, args: &[DatumWithOid<'_>]) -> Result<u64, Fault> {
+    transaction::refuse_read_only();
     Spi::connect_mut(|client| Ok(client.update(sql, None, args)?.len() as u64))
 }
 

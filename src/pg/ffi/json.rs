@@ -1,0 +1,33 @@
+//! `jsonb` arguments as JSON text. pgrx's own type parses while it reads arguments, and turns what its parser
+//! refuses and Postgres allows (deep nesting, huge numbers) into an internal error.
+
+use std::ffi::CStr;
+
+use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::prelude::*;
+
+/// A `jsonb` value as its text, for a parser that reports what it cannot read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonText(pub String);
+
+pgrx::impl_sql_translatable!(JsonText, "jsonb");
+
+// SAFETY: the declared SQL type is jsonb.
+unsafe impl<'fcx> ArgAbi<'fcx> for JsonText {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: as above; a NULL never reaches this (STRICT functions and Option arguments).
+        unsafe { arg.unbox_arg_using_from_datum::<Self>() }.unwrap_or_else(|| Self(String::new()))
+    }
+}
+
+impl FromDatum for JsonText {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the caller passes a jsonb datum, which jsonb_out detoasts itself and prints into memory of
+        // the call; the text is copied before anything can free it.
+        let text = unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)]) }?;
+        Some(Self(text.to_string_lossy().into_owned()))
+    }
+}
