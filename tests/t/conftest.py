@@ -52,11 +52,8 @@ def sp500_template(cluster, shared):
 
 @pytest.fixture(scope="session")
 def demo_template(cluster):
-    script = ROOT / "demo" / "generate.sql"
-    if not script.exists():
-        pytest.skip("demo/generate.sql is not there yet")
-
     def fill(name):
+        # From its file: it includes others that lie beside it.
         done = cluster.psql(name, "\\i demo/generate.sql\n")
         assert done.returncode == 0, done.stdout
 
