@@ -28,6 +28,7 @@ SET LOCAL max_parallel_workers_per_gather = 0;
 SET LOCAL DateStyle = 'ISO, YMD';
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL jit = off;
+SET LOCAL work_mem = '256MB';
 
 DO $guard$
 BEGIN
@@ -52,7 +53,7 @@ DELETE FROM markets WHERE metadata ->> 'source' = 'demo';
 
 -- Chance, from a digest of 32 hex digits: number k (0 to 3) of it, uniform between 0 and 1.
 CREATE FUNCTION pg_temp.demo_u(digest text, k int) RETURNS float8 LANGUAGE sql IMMUTABLE
-    RETURN (('x' || substr(digest, 1 + 8 * k, 8))::bit(32)::bigint + 0.5) / 4294967296.0::float8;
+    RETURN (('x' || substr(digest, 1 + 8 * k, 8))::bit(32)::bigint::float8 + 0.5::float8) / 4294967296::float8;
 -- A standard normal number from numbers k and k + 1 (mod 4) of a digest.
 CREATE FUNCTION pg_temp.demo_z(digest text, k int) RETURNS float8 LANGUAGE sql IMMUTABLE
     RETURN sqrt(-2 * ln(pg_temp.demo_u(digest, k))) * cos(2 * pi() * pg_temp.demo_u(digest, (k + 1) % 4));

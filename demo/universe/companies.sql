@@ -135,7 +135,7 @@ SELECT l.*,
        -- Where the path begins: young instruments with few rows (53 is one too few for a window of 63), and a
        -- company that has no prices at all (luck 15).
        CASE l.luck WHEN 9 THEN 12 WHEN 10 THEN 40 WHEN 11 THEN 53 WHEN 12 THEN 54 WHEN 13 THEN 63 WHEN 14 THEN 150 WHEN 15 THEN 0
-            ELSE 100000 END AS last_rows,
+            END AS last_rows,
        CASE WHEN l.asset_class = 'FUTURE' THEN date '2024-03-18' ELSE date '2020-01-02' END AS first_day,
        -- Where it ends: the dead, and one that stopped trading but is still called active (luck 16).
        CASE l.luck WHEN 1 THEN date '2020-03-18' WHEN 2 THEN date '2021-06-30' WHEN 3 THEN date '2022-02-11'

@@ -7,8 +7,8 @@ CREATE TEMPORARY TABLE demo_days ON COMMIT DROP AS
 SELECT d.trade_date,
        regime.vol,
        regime.trend + 0.0062 * regime.vol * pg_temp.demo_z(md5(d.trade_date || 'world'), 0) AS world,
-       (SELECT jsonb_object_agg(m, 0.0036 * regime.vol * pg_temp.demo_z(md5(d.trade_date || m), 0))
-          FROM unnest(ARRAY['US_EQ', 'EU_EQ']) AS m) AS market,
+       0.0036 * regime.vol * pg_temp.demo_z(md5(d.trade_date || 'US_EQ'), 0) AS us_market,
+       0.0036 * regime.vol * pg_temp.demo_z(md5(d.trade_date || 'EU_EQ'), 0) AS eu_market,
        (SELECT array_agg(0.0053 * regime.vol * pg_temp.demo_z(md5(d.trade_date || 'sector' || k), 0)
                          + 0.0004 * pg_temp.demo_z(md5(extract(year FROM d.trade_date) || 'sector' || k), 0) ORDER BY k)
           FROM generate_series(1, 11) AS k) AS sector,
@@ -39,49 +39,61 @@ SELECT d.trade_date,
                 WHEN d.trade_date BETWEEN '2022-01-03' AND '2022-10-12' THEN -0.0011
                 ELSE 0.0009 END AS trend) AS regime;
 
+-- The young begin so late that they have few rows; nobody has any of luck 15.
+UPDATE demo_listings AS l
+   SET first_day = coalesce((SELECT min(recent.trade_date)
+                               FROM (SELECT d.trade_date FROM demo_days AS d
+                                      WHERE CASE l.market_id WHEN 'US_EQ' THEN d.us_open ELSE d.eu_open END
+                                      ORDER BY d.trade_date DESC LIMIT l.last_rows) AS recent), 'infinity')
+ WHERE l.last_rows IS NOT NULL;
+
 INSERT INTO prices_daily (instrument_id, trade_date, open, high, low, close, adjusted_close, volume, currency)
-WITH moves AS (
-    -- What is missing: each fifteenth listing lacks a day now and then, and luck 17 was suspended for seven weeks.
-    SELECT l.instrument_id, l.currency, l.luck, d.trade_date, h.own, h.listing, d.vol,
-           l.drift + l.beta * (d.world + (d.market ->> l.market_id)::float8)
-             + CASE WHEN l.sector_no IS NULL THEN 0 ELSE l.group_share * d.sector[l.sector_no] END
-             + CASE WHEN l.industry_no IS NULL THEN 0 ELSE l.group_share * d.industry[l.industry_no] END
-             + l.own_vol * (0.5 + 0.5 * d.vol) * pg_temp.demo_z(h.own, 0)
-             -- Four days a year bring news that moves a company by three of its usual days.
-             * CASE WHEN pg_temp.demo_u(h.own, 2) < 0.016 AND l.sector_no IS NOT NULL THEN 3 ELSE 1 END
-             + 0.0006 * pg_temp.demo_z(h.listing, 0) AS move,
-           l.own_vol * (0.5 + 0.5 * d.vol) + 0.003 AS spread,
-           ln(l.first_price) AS start, l.traded_value,
-           CASE WHEN d.trade_date < l.split_day THEN l.split_ratio ELSE 1 END
-             -- Dividends go ex each quarter on the 12th: unadjusted prices before it are higher.
-             * exp(l.dividend_yield / 4 * (floor((24301 + l.luck % 3) / 3)
-                   - floor((extract(year FROM d.trade_date - 11) * 12 + extract(month FROM d.trade_date - 11) + l.luck % 3) / 3))::float8)
-             AS unadjust,
-           l.last_rows, row_number() OVER (PARTITION BY l.instrument_id ORDER BY d.trade_date DESC) AS rows_back
+WITH draws AS (
+    -- Chance: z0 to z2 of the company and the day, y0 to y2 of the listing and the day, and what is left uniform.
+    SELECT l.*, d.trade_date, d.vol, CASE l.market_id WHEN 'US_EQ' THEN d.us_market ELSE d.eu_market END + d.world AS market,
+           CASE WHEN l.sector_no IS NULL THEN 0 ELSE l.group_share * d.sector[l.sector_no] END
+             + CASE WHEN l.industry_no IS NULL THEN 0 ELSE l.group_share * d.industry[l.industry_no] END AS peers,
+           pg_temp.demo_z(h.own, 0) AS z0, pg_temp.demo_u(h.own, 2) AS u2, pg_temp.demo_z(h.own, 1) AS z1,
+           pg_temp.demo_z(h.listing, 0) AS y0, pg_temp.demo_z(h.listing, 1) AS y1, pg_temp.demo_z(h.listing, 2) AS y2,
+           pg_temp.demo_u(h.listing, 2) AS v2, pg_temp.demo_u(h.listing, 3) AS v3
       FROM demo_listings AS l
       JOIN demo_days AS d
         ON d.trade_date BETWEEN l.first_day AND l.last_day
        AND CASE l.market_id WHEN 'US_EQ' THEN d.us_open ELSE d.eu_open END
        AND NOT (l.luck = 17 AND d.trade_date BETWEEN '2024-10-07' AND '2024-11-22')
      CROSS JOIN LATERAL (SELECT md5(l.path_key || d.trade_date) AS own, md5(l.instrument_id || d.trade_date) AS listing OFFSET 0) AS h
-     WHERE l.luck % 15 <> 4 OR pg_temp.demo_u(h.listing, 2) > 0.02
+), moves AS (
+    -- What is missing: each fifteenth listing lacks a day now and then; luck 17 was suspended for seven weeks (above).
+    SELECT r.instrument_id, r.trade_date, r.currency, r.luck, r.traded_value, r.y1, r.y2, r.z1, r.v3,
+           ln(r.first_price) AS start, r.own_vol * (0.5 + 0.5 * r.vol) + 0.003 AS spread,
+           -- Four days a year bring news that moves a company by three of its usual days.
+           r.drift + r.beta * r.market + r.peers
+             + r.own_vol * (0.5 + 0.5 * r.vol) * r.z0 * CASE WHEN r.u2 < 0.016 AND r.sector_no IS NOT NULL THEN 3 ELSE 1 END
+             + 0.0006 * r.y0 AS move,
+           CASE WHEN r.trade_date < r.split_day THEN r.split_ratio ELSE 1 END
+             -- Dividends go ex each quarter on the 12th: unadjusted prices before it are higher.
+             * exp(r.dividend_yield / 4 * (floor((24301 + r.luck % 3) / 3)
+                   - floor((extract(year FROM r.trade_date - 11) * 12 + extract(month FROM r.trade_date - 11) + r.luck % 3) / 3))::float8)
+             AS unadjust
+      FROM draws AS r
+     WHERE r.luck % 15 <> 4 OR r.v2 > 0.02
+    OFFSET 0
 ), paths AS (
-    SELECT m.*, exp(m.start + sum(m.move) OVER so_far) AS price,
-           exp(m.start + sum(m.move) OVER so_far - m.move + 0.45 * m.spread * pg_temp.demo_z(m.listing, 2)) AS opening
+    SELECT m.*, m.start + sum(m.move) OVER so_far AS log_price
       FROM moves AS m
-     WHERE m.rows_back <= m.last_rows
-    WINDOW so_far AS (PARTITION BY m.instrument_id ORDER BY m.trade_date)
+    WINDOW so_far AS (PARTITION BY m.instrument_id COLLATE "C" ORDER BY m.trade_date)
+), quotes AS (
+    SELECT p.*, exp(p.log_price) AS price, exp(p.log_price - p.move + 0.45 * p.spread * p.y2) AS opening
+      FROM paths AS p OFFSET 0
 ), bars AS (
-    SELECT p.instrument_id, p.trade_date, p.currency, p.price,
-           p.opening * p.unadjust AS o, p.price * p.unadjust AS c,
-           greatest(p.opening, p.price) * exp(0.35 * p.spread * abs(pg_temp.demo_z(p.own, 1))) * p.unadjust AS h,
-           least(p.opening, p.price) * exp(-0.35 * p.spread * abs(pg_temp.demo_z(p.listing, 1))) * p.unadjust AS l,
+    SELECT q.instrument_id, q.trade_date, q.currency, q.price, q.opening * q.unadjust AS o, q.price * q.unadjust AS c,
+           greatest(q.opening, q.price) * exp(0.35 * q.spread * abs(q.z1)) * q.unadjust AS h,
+           least(q.opening, q.price) * exp(-0.35 * q.spread * abs(q.y1)) * q.unadjust AS l,
            -- Two listings hardly trade: on two days of five nobody does.
-           CASE WHEN p.luck IN (61, 62) AND pg_temp.demo_u(p.listing, 3) < 0.4 THEN 0
-                ELSE p.traded_value * CASE WHEN p.luck IN (61, 62) THEN 0.002 ELSE 1 END
-                     * exp(0.32 * pg_temp.demo_z(p.listing, 1) + least(1.8, 14 * abs(p.move)))
-                     / (p.price * p.unadjust) END AS v
-      FROM paths AS p
+           CASE WHEN q.luck IN (61, 62) AND q.v3 < 0.4 THEN 0
+                ELSE q.traded_value * CASE WHEN q.luck IN (61, 62) THEN 0.002 ELSE 1 END
+                     * exp(0.32 * q.y1 + least(1.8, 14 * abs(q.move))) / (q.price * q.unadjust) END AS v
+      FROM quotes AS q
 )
 SELECT instrument_id, trade_date,
        floor(o * 100 + 0.5) / 100, floor(h * 100 + 0.5) / 100, greatest(0.01, floor(l * 100 + 0.5) / 100),
