@@ -1,5 +1,9 @@
 -- Every member of the extension: what it is called with, what planners may assume of it, who may use it, and
--- whether it is described. A change of this file's output is a change of the public surface.
+-- whether it is described. A change of this file's output is a change of the public surface:
+-- judge it, then copy build/regress/results/api_surface.out to tests/pg_regress/expected.
+-- Unaligned, so that a new member changes its own lines only.
+\pset format unaligned
+\pset footer off
 
 CREATE TEMPORARY VIEW members AS
 SELECT d.classid, d.objid
