@@ -65,6 +65,19 @@ pub enum Error {
     /// A window with fewer rows than its model allows.
     #[error(transparent)]
     TooFewRows(#[from] super::numeric::TooFewRows),
+    /// A pipeline that has no vector for its rows.
+    #[error(transparent)]
+    NoVector(super::numeric::pipeline::Refusal),
+    /// A matrix beyond what is computed here.
+    #[error("matrix of {rows} x {cols} exceeds the limit of {max} elements")]
+    MatrixTooLarge {
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        cols: usize,
+        /// Elements allowed.
+        max: usize,
+    },
     /// A model recipe that cannot be used.
     #[error("invalid spec: {key}: {problem}")]
     InvalidSpec {

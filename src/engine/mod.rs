@@ -5,14 +5,17 @@
 //! * [`text`]: documents, tokens, batches, pooling; [`registry`]: a model's files, checked; [`onnx`]: the
 //!   networks, run by ONNX Runtime. [`host`]: what these ask of the program around them.
 //! * [`day`]: calendar days.
+//! * [`linear`], [`random`]: what projections and fits need.
 //! * [`error`]: what can go wrong, as values.
 
 pub mod day;
 pub mod error;
 pub mod host;
+pub mod linear;
 pub mod numeric;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+pub mod random;
 pub mod registry;
 pub mod simd;
 pub mod text;

@@ -7,11 +7,14 @@
 //! them into a vector. `docs/numeric-rules.md` states every rule to the bit.
 
 pub mod features;
+pub mod market;
+pub mod pipeline;
 pub mod series;
 pub mod spec;
 pub mod window;
 
 pub use features::FeatureRows;
+pub use market::{MarketSums, MarketWindow};
 pub use series::PriceSeries;
 pub use spec::{Encoder, Feature, NumericSpec, PriceColumn, ShortHistory, WindowModel, WindowRule};
 pub use window::{TooFewRows, Window};

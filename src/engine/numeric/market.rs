@@ -1,0 +1,329 @@
+//! The market of each day: how many instruments of a universe moved, by how much on average, and how far apart.
+//!
+//! Log returns are rounded to multiples of `2^-40` and summed as integers, so that a sum does not depend
+//! on the order of the rows, on the plan or on how many workers made it.
+
+use super::super::day::Day;
+use super::super::error::{Error, Result};
+use super::series::{PriceSeries, Row};
+
+/// One unit of a rounded return.
+const UNIT: f64 = 1.0 / (1u64 << 40) as f64;
+
+/// Bytes of one day in the packed form.
+const DAY_BYTES: usize = 4 + 4 + 16 + 16;
+
+/// A price that a return can be taken from.
+pub(crate) fn usable(price: f64) -> bool {
+    price.is_finite() && price > 0.0
+}
+
+/// `ln(price / previous)` in units of `2^-40`, to the nearest.
+pub(crate) fn rounded_return(previous: f64, price: f64) -> i64 {
+    (libm::log(price / previous) / UNIT).round_ties_even() as i64
+}
+
+/// A rounded return as a number.
+pub(crate) fn as_number(rounded: i128) -> f64 {
+    rounded as f64 * UNIT
+}
+
+/// Calls `each` with the index of every row that has a return, and the return: the previous usable row
+/// lies at most `max_gap_days` calendar days earlier.
+pub(crate) fn for_each_return(rows: &[Row], max_gap_days: u32, mut each: impl FnMut(usize, i64)) {
+    let mut previous: Option<&Row> = None;
+    for (index, row) in rows.iter().enumerate() {
+        if !usable(row.price) {
+            continue;
+        }
+        if let Some(before) = previous {
+            if i64::from(row.day.0) - i64::from(before.day.0) <= i64::from(max_gap_days) {
+                each(index, rounded_return(before.price, row.price));
+            }
+        }
+        previous = Some(row);
+    }
+}
+
+/// Sums of one day over a universe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct DaySums {
+    day: Day,
+    /// Instruments with a return.
+    count: u32,
+    sum: i128,
+    squares: i128,
+}
+
+/// Sums of every day over a universe. Equal whatever the order its series were added in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MarketSums {
+    days: Vec<DaySums>,
+}
+
+impl MarketSums {
+    /// Sums of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the returns of one instrument (sorted), as `for_each_return` finds them.
+    ///
+    /// Errors: [`Error::OutOfMemory`].
+    pub fn add(&mut self, series: &PriceSeries, max_gap_days: u32) -> Result<()> {
+        let rows = series.rows();
+        let mut failed = Ok(());
+        // Series of one market have nearly the same days: the next one is mostly where it is expected.
+        let mut expected = 0;
+        for_each_return(rows, max_gap_days, |index, rounded| {
+            if failed.is_ok() {
+                let squared = i128::from(rounded) * i128::from(rounded);
+                let found = DaySums { day: rows[index].day, count: 1, sum: rounded.into(), squares: squared };
+                failed = self.merge_day(found, &mut expected);
+            }
+        });
+        failed
+    }
+
+    /// Adds other sums.
+    ///
+    /// Errors: [`Error::OutOfMemory`].
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        let mut expected = 0;
+        other.days.iter().try_for_each(|&day| self.merge_day(day, &mut expected))
+    }
+
+    fn merge_day(&mut self, found: DaySums, expected: &mut usize) -> Result<()> {
+        let index = match self.days.get(*expected) {
+            Some(there) if there.day == found.day => Ok(*expected),
+            _ => self.days.binary_search_by_key(&found.day, |sums| sums.day),
+        };
+        *expected = index.unwrap_or_else(|at| at) + 1;
+        match index {
+            Ok(at) => {
+                let there = &mut self.days[at];
+                there.count = there.count.saturating_add(found.count);
+                there.sum = there.sum.saturating_add(found.sum);
+                there.squares = there.squares.saturating_add(found.squares);
+            }
+            Err(at) => {
+                self.days.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+                self.days.insert(at, found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of days.
+    pub fn len(&self) -> usize {
+        self.days.len()
+    }
+
+    /// Whether there is no day.
+    pub fn is_empty(&self) -> bool {
+        self.days.is_empty()
+    }
+
+    /// The packed form: per day the day as int32, the count as uint32, sum and sum of squares as int128,
+    /// little endian, ascending.
+    pub fn pack(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.days.len() * DAY_BYTES);
+        for sums in &self.days {
+            out.extend_from_slice(&sums.day.0.to_le_bytes());
+            out.extend_from_slice(&sums.count.to_le_bytes());
+            out.extend_from_slice(&sums.sum.to_le_bytes());
+            out.extend_from_slice(&sums.squares.to_le_bytes());
+        }
+        out
+    }
+
+    /// Reads the packed form.
+    ///
+    /// Errors: [`Error::PackedSeries`] for bytes that [`MarketSums::pack`] cannot have written.
+    pub fn unpack(bytes: &[u8]) -> Result<Self> {
+        let malformed = Error::PackedSeries { bytes: bytes.len() };
+        let mut days: Vec<DaySums> = Vec::new();
+        let (records, rest) = bytes.as_chunks::<DAY_BYTES>();
+        if !rest.is_empty() {
+            return Err(malformed);
+        }
+        days.try_reserve_exact(records.len()).map_err(|_| Error::OutOfMemory)?;
+        for record in records {
+            let (mut day, mut count, mut sum, mut squares) = ([0; 4], [0; 4], [0; 16], [0; 16]);
+            day.copy_from_slice(&record[..4]);
+            count.copy_from_slice(&record[4..8]);
+            sum.copy_from_slice(&record[8..24]);
+            squares.copy_from_slice(&record[24..]);
+            let day = Day(i32::from_le_bytes(day));
+            if days.last().is_some_and(|last| last.day >= day) {
+                return Err(malformed);
+            }
+            let count = u32::from_le_bytes(count);
+            days.push(DaySums { day, count, sum: i128::from_le_bytes(sum), squares: i128::from_le_bytes(squares) });
+        }
+        Ok(Self { days })
+    }
+
+    /// The latest `sessions` sessions in `[from, to]`: days on which at least a fifth as many instruments
+    /// moved as on the busiest of those days. `shrink` pulls a day's dispersion towards the window's, as if
+    /// that many more instruments had been seen.
+    ///
+    /// Errors: [`Error::OutOfMemory`].
+    pub fn window(&self, from: Day, to: Day, sessions: usize, shrink: f64) -> Result<MarketWindow> {
+        let start = self.days.partition_point(|sums| sums.day < from);
+        let end = self.days.partition_point(|sums| sums.day <= to).max(start);
+        let days = &self.days[start..end];
+        let busiest = days.iter().map(|sums| u64::from(sums.count)).max().unwrap_or(0);
+        let mut kept: Vec<MarketDay> = Vec::new();
+        kept.try_reserve_exact(days.len().min(sessions)).map_err(|_| Error::OutOfMemory)?;
+        let is_session = |sums: &&DaySums| u64::from(sums.count) * 5 >= busiest && sums.count > 0;
+        kept.extend(days.iter().rev().filter(is_session).take(sessions).map(MarketDay::new));
+        kept.reverse();
+        let (mut spread, mut count) = (0.0, 0.0);
+        for day in &kept {
+            spread += day.spread;
+            count += f64::from(day.count);
+        }
+        let pooled = if count > 0.0 { spread / count } else { 0.0 };
+        for day in &mut kept {
+            let shrunk = (day.spread + shrink * pooled) / (f64::from(day.count) + shrink);
+            day.dispersion = if shrunk > 0.0 { shrunk.sqrt() } else { 1.0 };
+        }
+        Ok(MarketWindow { days: kept })
+    }
+}
+
+/// One session as encoders see it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct MarketDay {
+    pub(crate) day: Day,
+    count: u32,
+    sum: i128,
+    /// Sum of squared differences from the mean return.
+    spread: f64,
+    /// Typical distance of a return from the mean, never 0.
+    pub(crate) dispersion: f64,
+}
+
+impl MarketDay {
+    fn new(sums: &DaySums) -> Self {
+        let sum = as_number(sums.sum);
+        let spread = sums.squares as f64 * (UNIT * UNIT) - sum * sum / f64::from(sums.count);
+        Self { day: sums.day, count: sums.count, sum: sums.sum, spread: spread.max(0.0), dispersion: 1.0 }
+    }
+
+    /// Mean return of the universe without the instrument whose own return is `own`, if it belongs to it.
+    pub(crate) fn mean_of_others(&self, own: Option<i64>) -> f64 {
+        let (count, sum) = match own {
+            Some(own) => (self.count.saturating_sub(1), self.sum - i128::from(own)),
+            None => (self.count, self.sum),
+        };
+        if count == 0 { 0.0 } else { as_number(sum) / f64::from(count) }
+    }
+}
+
+/// The sessions of one as-of date, oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MarketWindow {
+    pub(crate) days: Vec<MarketDay>,
+}
+
+impl MarketWindow {
+    /// Number of sessions.
+    pub fn len(&self) -> usize {
+        self.days.len()
+    }
+
+    /// Whether there is no session.
+    pub fn is_empty(&self) -> bool {
+        self.days.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn series(rows: &[(i32, f64)]) -> PriceSeries {
+        let mut series = PriceSeries::new();
+        rows.iter().for_each(|&(day, price)| series.push(Day(day), price, 1.0).unwrap());
+        series
+    }
+
+    fn sums(all: &[PriceSeries]) -> MarketSums {
+        let mut sums = MarketSums::new();
+        all.iter().for_each(|series| sums.add(series, 10).unwrap());
+        sums
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_partition_do_not_matter(
+            prices in prop::collection::vec(prop::collection::vec(0.01f64..1e4, 2..30), 1..8),
+            cut in 0usize..8,
+        ) {
+            let all: Vec<_> = prices.iter().map(|column| {
+                series(&column.iter().zip(0..).map(|(&p, day)| (day, p)).collect::<Vec<_>>())
+            }).collect();
+            let whole = sums(&all);
+            let reversed: Vec<_> = all.iter().rev().cloned().collect();
+            prop_assert_eq!(&sums(&reversed), &whole);
+            let cut = cut.min(all.len());
+            let mut merged = sums(&all[cut..]);
+            merged.merge(&sums(&all[..cut])).unwrap();
+            prop_assert_eq!(&merged, &whole);
+            prop_assert_eq!(MarketSums::unpack(&whole.pack()).unwrap(), whole);
+        }
+
+        #[test]
+        fn packed_bytes_from_anywhere_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(sums) = MarketSums::unpack(&bytes) {
+                prop_assert_eq!(sums.pack(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn mean_and_dispersion_are_those_of_the_definition() {
+        let all = sums(&[series(&[(0, 1.0), (1, 1.1)]), series(&[(0, 2.0), (1, 1.8)]), series(&[(0, 5.0), (1, 5.0)])]);
+        let window = all.window(Day(0), Day(1), 10, 0.0).unwrap();
+        assert_eq!(window.len(), 1);
+        let returns = [1.1f64.ln(), 0.9f64.ln(), 0.0];
+        let mean = returns.iter().sum::<f64>() / 3.0;
+        let day = window.days[0];
+        assert!((day.mean_of_others(None) - mean).abs() < 1e-11);
+        let own = rounded_return(5.0, 5.0);
+        assert!((day.mean_of_others(Some(own)) - (returns[0] + returns[1]) / 2.0).abs() < 1e-11);
+        let variance = returns.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / 3.0;
+        assert!((day.dispersion - variance.sqrt()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_instrument_alone_has_no_others_and_no_dispersion() {
+        let window = sums(&[series(&[(0, 1.0), (1, 1.1)])]).window(Day(0), Day(1), 5, 5.0).unwrap();
+        assert_eq!(window.days[0].mean_of_others(Some(rounded_return(1.0, 1.1))), 0.0);
+        assert_eq!(window.days[0].dispersion, 1.0);
+    }
+
+    #[test]
+    fn gaps_and_unusable_prices_give_no_return() {
+        let mut days = Vec::new();
+        let series = series(&[(0, 1.0), (1, f64::NAN), (2, 0.0), (3, -1.0), (4, 2.0), (15, 2.0), (16, 4.0)]);
+        for_each_return(series.rows(), 10, |index, _| days.push(series.rows()[index].day.0));
+        assert_eq!(days, [4, 16]);
+    }
+
+    #[test]
+    fn days_on_which_few_instruments_move_are_no_sessions() {
+        let mut all: Vec<_> = (0..10).map(|_| series(&[(0, 1.0), (1, 1.5), (3, 1.0)])).collect();
+        all.push(series(&[(0, 1.0), (1, 1.0), (2, 3.0), (3, 1.0)]));
+        let sums = sums(&all);
+        let days = |to| -> Vec<i32> {
+            sums.window(Day(0), Day(to), 9, 5.0).unwrap().days.iter().map(|d| d.day.0).collect()
+        };
+        assert_eq!(sums.len(), 3);
+        assert_eq!(days(9), [1, 3]);
+        assert_eq!(days(0), [] as [i32; 0]);
+    }
+}

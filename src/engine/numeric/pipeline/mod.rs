@@ -1,0 +1,15 @@
+//! Encoders by recipe: features per day, the market taken out, standardised over the window, laid out by
+//! lag, projected, of unit length.
+//!
+//! [`PipelineSpec`] is the recipe, [`PipelineModel`] the recipe for one window length, [`PipelineRows`] the
+//! rows of one instrument under it, and [`PipelineRows::encode`] makes the vector of one as-of date.
+//! `docs/encoders.md` states every formula. What the vector of a date depends on lies in
+//! `[as_of - read_back_days, as_of]`, whatever else is supplied.
+
+pub mod encode;
+mod features;
+pub mod spec;
+pub(crate) mod standard;
+
+pub use encode::{Encoded, PipelineRows, Refusal};
+pub use spec::{PipelineModel, PipelineSpec};

@@ -1,0 +1,392 @@
+//! The recipe of a pipeline model, as JSON, and its rules.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::super::error::{Error, Result};
+use super::super::super::vector::{MAX_DIM, check_dim};
+use super::super::spec::{MAX_WINDOW_DAYS, PriceColumn};
+
+/// Most channels of a model.
+const MAX_CHANNELS: usize = 32;
+
+/// Longest history of one rolling feature, in rows.
+const MAX_FEATURE_DAYS: u32 = 1_000;
+
+/// Calendar days read beyond `look_back` times the window, for holidays.
+const SLACK_DAYS: u32 = 30;
+
+/// What a spec of this kind says under `encoder`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PipelineTag {
+    /// The steps of this module.
+    Pipeline,
+}
+
+/// One value per day, from the rows of one instrument. `p` is the price, `v` the volume, `r` the log
+/// return to the previous usable row; "over n" means the last `days` rows, of which at least half must
+/// have what is needed. Docs: `docs/encoders.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DayFeature {
+    /// `p`.
+    Price,
+    /// `ln(p / p_last)`, `p_last` the newest price of the window.
+    LogPrice,
+    /// `r`.
+    LogReturn,
+    /// `|r|`.
+    AbsReturn,
+    /// `v`.
+    Volume,
+    /// `ln v`.
+    LogVolume,
+    /// `ln(p v)`.
+    DollarVolume,
+    /// `ln max(sqrt(252 mean r^2), 1e-4)` over n.
+    RealisedVolatility,
+    /// `ln(p / max p)` over n.
+    Drawdown,
+    /// `ln max(ln(max p / min p), 1e-3)` over n.
+    Range,
+    /// `ln max(mean |r|, 1e-6) - ln mean(p v)` over n.
+    Amihud,
+}
+
+impl DayFeature {
+    fn takes_days(self) -> bool {
+        matches!(self, Self::RealisedVolatility | Self::Drawdown | Self::Range | Self::Amihud)
+    }
+}
+
+/// What a return is measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Relative {
+    /// Nothing.
+    #[default]
+    None,
+    /// The mean return of the rest of the universe.
+    Market,
+    /// The best linear fit to it over the window: `(r - mean r) - beta (m - mean m)`.
+    MarketBeta,
+}
+
+/// How a channel is scaled over its window; missing days take no part.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Standardise {
+    /// Not at all.
+    #[default]
+    None,
+    /// `(x - mean) / standard deviation`; 0 where nothing varies.
+    Zscore,
+    /// `x / sqrt(mean x^2)`; 0 where all is 0.
+    Rms,
+    /// `(x - median) / (1.4826 * median |x - median|)`; 0 where nothing varies.
+    Robust,
+    /// `(x - center) / scale`: constants, so that levels stay comparable.
+    Reference {
+        /// Value that becomes 0.
+        center: f64,
+        /// Distance that becomes 1. Positive.
+        scale: f64,
+    },
+}
+
+/// One series of values over the window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    /// Value of a day.
+    pub feature: DayFeature,
+    /// Rows of a rolling feature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+    /// What a log return is measured against.
+    #[serde(default)]
+    pub relative: Relative,
+    /// Whether a log return is divided by the universe's dispersion of its day.
+    #[serde(default)]
+    pub dispersion: bool,
+    /// Scaling over the window.
+    #[serde(default)]
+    pub standardise: Standardise,
+    /// Largest magnitude kept after scaling. Positive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// Factor at the end. Positive.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// What happens to days without a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// They become 0 after scaling; short history is zeros at the old end.
+    Mask,
+    /// The window is refused.
+    Fail,
+}
+
+/// Which rows make a window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineWindow {
+    /// Fewest days with a value, as a share of the window: `max(2, trunc(window_days * min_fill))`. In (0, 1].
+    pub min_fill: f64,
+    /// Calendar days read per row of window and history (and 30 more). In 1..=30.
+    pub look_back: u32,
+    /// Rule for days without a row.
+    pub short_history: Missing,
+    /// Calendar days that a return may span. In 1..=366.
+    pub max_gap_days: u32,
+    /// Calendar days that the newest row may lie before the as-of date. In 1..=366.
+    pub max_age_days: u32,
+}
+
+/// The instruments whose mean return is the market.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Universe {
+    /// Every instrument of the price table.
+    Prices,
+    /// The named ones: an index instrument alone, or a list.
+    Instruments {
+        /// Their ids.
+        ids: Vec<String>,
+    },
+}
+
+/// The market that returns are measured against.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarketRule {
+    /// Its instruments, equally weighted.
+    pub universe: Universe,
+    /// How strongly a day's dispersion is pulled towards the window's, in instruments. Not negative.
+    pub shrink: f64,
+}
+
+/// Order of the components before projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// Day by day, the newest first: component `lag * channels + channel`.
+    NewestFirst,
+    /// Day by day, the oldest first: component `day * channels + channel`.
+    DayMajor,
+    /// Channel by channel, each newest first: component `channel * window_days + lag`.
+    FeatureMajor,
+}
+
+/// How `window_days * channels` components become `dim`. Fewer are always followed by zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Projection {
+    /// More are refused.
+    Pad,
+    /// The first `dim` are kept.
+    Truncate,
+    /// More go through a matrix of standard normal numbers over `sqrt(dim)`.
+    Gaussian {
+        /// Seed of the matrix.
+        seed: u32,
+    },
+    /// More go through a matrix with orthonormal rows.
+    Orthogonal {
+        /// Seed of the matrix.
+        seed: u32,
+    },
+}
+
+/// Scaling of the finished vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalise {
+    /// None.
+    None,
+    /// To unit length.
+    L2,
+}
+
+/// Recipe of a pipeline model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineSpec {
+    /// Kind of spec.
+    pub encoder: PipelineTag,
+    /// Price behind every feature.
+    pub price_column: PriceColumn,
+    /// Which rows make a window.
+    pub window: PipelineWindow,
+    /// The market, for channels that need one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub market: Option<MarketRule>,
+    /// What is computed.
+    pub channels: Vec<Channel>,
+    /// Order of the components.
+    pub layout: Layout,
+    /// How the components become `dim`.
+    pub projection: Projection,
+    /// Components of the vector.
+    pub dim: usize,
+    /// Scaling of the finished vector.
+    pub normalise: Normalise,
+}
+
+impl PipelineSpec {
+    /// Reads and validates a spec.
+    ///
+    /// Errors: [`Error::InvalidSpec`] naming the key and what is wrong with it.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let spec: Self = serde_json::from_str(json).map_err(|e| invalid("spec", e.to_string()))?;
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    fn validate(&self) -> Result<()> {
+        let window = &self.window;
+        check(window.min_fill > 0.0 && window.min_fill <= 1.0, "window.min_fill", "must be greater than 0 and at most 1")?;
+        check((1..=30).contains(&window.look_back), "window.look_back", "must be between 1 and 30")?;
+        check((1..=366).contains(&window.max_gap_days), "window.max_gap_days", "must be between 1 and 366")?;
+        check((1..=366).contains(&window.max_age_days), "window.max_age_days", "must be between 1 and 366")?;
+        check(!self.channels.is_empty(), "channels", "must name at least one channel")?;
+        check(self.channels.len() <= MAX_CHANNELS, "channels", "must name at most 32 channels")?;
+        let dim_fits = self.dim > 0 && self.dim <= MAX_DIM;
+        check(dim_fits, "dim", format!("must be between 1 and {MAX_DIM}"))?;
+        self.validate_market()?;
+        (0..).zip(&self.channels).try_for_each(|(index, channel)| channel.validate(index, self.market.is_some()))
+    }
+
+    fn validate_market(&self) -> Result<()> {
+        let Some(market) = &self.market else { return Ok(()) };
+        check(market.shrink >= 0.0 && market.shrink <= 1e6, "market.shrink", "must be between 0 and 1000000")?;
+        check(self.channels.iter().any(Channel::needs_market), "market", "is of no use: no channel is relative to it")?;
+        if let Universe::Instruments { ids } = &market.universe {
+            check(!ids.is_empty(), "market.universe.ids", "must name at least one instrument")?;
+            check(ids.len() <= 100_000, "market.universe.ids", "must name at most 100000 instruments")?;
+        }
+        Ok(())
+    }
+
+    /// Longest history that a rolling feature needs before its day, in rows.
+    pub(crate) fn history(&self) -> u32 {
+        self.channels.iter().filter_map(|channel| channel.days).max().unwrap_or(0)
+    }
+}
+
+impl Channel {
+    /// Whether this channel reads the market.
+    pub fn needs_market(&self) -> bool {
+        self.relative != Relative::None || self.dispersion
+    }
+
+    fn validate(&self, index: usize, has_market: bool) -> Result<()> {
+        let key = |name: &str| format!("channels[{index}].{name}");
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        match (self.feature.takes_days(), self.days) {
+            (true, None) => return Err(invalid(&key("days"), "is required for a rolling feature")),
+            (true, Some(days)) => {
+                let fits = (2..=MAX_FEATURE_DAYS).contains(&days);
+                check(fits, &key("days"), format!("must be between 2 and {MAX_FEATURE_DAYS}"))?;
+            }
+            (false, days) => check(days.is_none(), &key("days"), "is for rolling features only")?,
+        }
+        if self.needs_market() {
+            let name = if self.dispersion { "dispersion" } else { "relative" };
+            check(self.feature == DayFeature::LogReturn, &key(name), "is for log_return only")?;
+            check(has_market, &key(name), "needs a market in the spec")?;
+        }
+        if let Standardise::Reference { center, scale } = self.standardise {
+            check(center.is_finite(), &key("standardise.center"), "must be finite")?;
+            check(positive(scale), &key("standardise.scale"), "must be positive and finite")?;
+        }
+        check(self.clip.is_none_or(positive), &key("clip"), "must be positive and finite")?;
+        check(positive(self.weight), &key("weight"), "must be positive and finite")
+    }
+}
+
+fn check(holds: bool, key: &str, problem: impl Into<String>) -> Result<()> {
+    if holds { Ok(()) } else { Err(invalid(key, problem)) }
+}
+
+fn invalid(key: &str, problem: impl Into<String>) -> Error {
+    Error::InvalidSpec { key: key.to_owned(), problem: problem.into() }
+}
+
+/// A validated recipe for one window length.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipelineModel {
+    spec: PipelineSpec,
+    window_days: usize,
+}
+
+impl PipelineModel {
+    /// Fixes the window length, in sessions.
+    ///
+    /// Errors: [`Error::OutOfRange`] unless `1 <= window_days <= 10000`; [`Error::TooManyDimensions`] when
+    /// the window has too many components; [`Error::InvalidSpec`] when `pad` would have to cut.
+    pub fn new(spec: PipelineSpec, window_days: i32) -> Result<Self> {
+        if !(1..=MAX_WINDOW_DAYS).contains(&window_days) {
+            let (min, max) = (1, MAX_WINDOW_DAYS.into());
+            return Err(Error::OutOfRange { name: "window_days", value: window_days.into(), min, max });
+        }
+        let flat = window_days as usize * spec.channels.len();
+        check_dim(flat)?;
+        if spec.projection == Projection::Pad && flat > spec.dim {
+            let problem = format!(
+                "\"pad\" keeps every component, but a window of {window_days} days has {flat} and the model {}; \
+                 name \"orthogonal\", \"gaussian\" or \"truncate\"",
+                spec.dim
+            );
+            return Err(invalid("projection.kind", problem));
+        }
+        Ok(Self { spec, window_days: window_days as usize })
+    }
+
+    /// The recipe.
+    pub fn spec(&self) -> &PipelineSpec {
+        &self.spec
+    }
+
+    /// Window length, in sessions.
+    pub fn window_days(&self) -> usize {
+        self.window_days
+    }
+
+    /// Components before projection.
+    pub fn flat_dim(&self) -> usize {
+        self.window_days * self.spec.channels.len()
+    }
+
+    /// Components of the vectors.
+    pub fn dim(&self) -> usize {
+        self.spec.dim
+    }
+
+    /// Fewest days with a value.
+    pub fn min_days(&self) -> usize {
+        match self.spec.window.short_history {
+            Missing::Mask => ((self.window_days as f64 * self.spec.window.min_fill) as usize).max(2),
+            Missing::Fail => self.window_days,
+        }
+    }
+
+    /// Calendar days before the as-of date that sessions and values are taken from.
+    pub fn look_back_days(&self) -> u32 {
+        let rows = self.window_days as u32 + self.spec.history();
+        rows * self.spec.window.look_back + SLACK_DAYS
+    }
+
+    /// Calendar days before the as-of date that rows are read from: the look-back, and the gap that the
+    /// first return may span.
+    pub fn read_back_days(&self) -> u32 {
+        self.look_back_days() + self.spec.window.max_gap_days
+    }
+}

@@ -1,0 +1,150 @@
+//! Steps that turn the values of a channel into comparable numbers. A missing value is NaN and stays so.
+
+use super::spec::{Channel, Relative, Standardise};
+use super::super::market::MarketWindow;
+
+/// Ratio of the standard deviation to the median absolute deviation of normal numbers.
+const MAD_TO_DEVIATION: f64 = 1.4826;
+
+/// Takes the market out of the log returns in `values` (one per session, NaN where missing) and divides
+/// by the day's dispersion, as the channel asks. `own` holds the same returns as the market's sums do
+/// when the instrument belongs to the universe.
+pub(crate) fn against_market(channel: &Channel, values: &mut [f64], own: &[Option<i64>], market: &MarketWindow) {
+    let means: Vec<f64> = market.days.iter().zip(own).map(|(day, &own)| day.mean_of_others(own)).collect();
+    match channel.relative {
+        Relative::None => {}
+        Relative::Market => values.iter_mut().zip(&means).for_each(|(value, mean)| *value -= mean),
+        Relative::MarketBeta => take_out_fit(values, &means),
+    }
+    if channel.dispersion {
+        values.iter_mut().zip(&market.days).for_each(|(value, day)| *value /= day.dispersion);
+    }
+}
+
+/// Replaces `values` by what the least-squares line on `means` leaves of them.
+fn take_out_fit(values: &mut [f64], means: &[f64]) {
+    let (mut value_sum, mut mean_sum, mut count) = (0.0, 0.0, 0.0);
+    for (value, mean) in values.iter().zip(means).filter(|(value, _)| !value.is_nan()) {
+        value_sum += value;
+        mean_sum += mean;
+        count += 1.0;
+    }
+    if count == 0.0 {
+        return;
+    }
+    let (value_mean, mean_mean) = (value_sum / count, mean_sum / count);
+    let (mut both, mut squares) = (0.0, 0.0);
+    for (value, mean) in values.iter().zip(means).filter(|(value, _)| !value.is_nan()) {
+        both += (value - value_mean) * (mean - mean_mean);
+        squares += (mean - mean_mean) * (mean - mean_mean);
+    }
+    let beta = if squares > 0.0 { both / squares } else { 0.0 };
+    for (value, mean) in values.iter_mut().zip(means) {
+        *value = (*value - value_mean) - beta * (mean - mean_mean);
+    }
+}
+
+/// Scales, clips and weighs a channel.
+pub(crate) fn finish(channel: &Channel, values: &mut [f64]) {
+    let (center, scale) = match channel.standardise {
+        Standardise::None => (0.0, 1.0),
+        Standardise::Zscore {} => mean_and_deviation(values),
+        Standardise::Rms {} => (0.0, mean_of(values.iter().map(|x| x * x)).sqrt()),
+        Standardise::Robust {} => median_and_deviation(values),
+        Standardise::Reference { center, scale } => (center, scale),
+    };
+    for value in values.iter_mut() {
+        let scaled = if scale > 0.0 { (*value - center) / scale } else { *value * 0.0 };
+        let clipped = match channel.clip {
+            // NaN stays NaN.
+            Some(limit) => scaled.clamp(-limit, limit),
+            None => scaled,
+        };
+        *value = clipped * channel.weight;
+    }
+}
+
+fn mean_of(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for value in values.filter(|value| !value.is_nan()) {
+        sum += value;
+        count += 1.0;
+    }
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+/// Mean and standard deviation (over n). Deviations that rounding alone explains count as none.
+fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+    let mean = mean_of(values.iter().copied());
+    let deviation = mean_of(values.iter().map(|x| (x - mean) * (x - mean))).sqrt();
+    (mean, if deviation > mean.abs() * 1e-12 { deviation } else { 0.0 })
+}
+
+/// Median and 1.4826 times the median distance from it.
+pub(crate) fn median_and_deviation(values: &[f64]) -> (f64, f64) {
+    let center = median(values.iter().copied());
+    (center, MAD_TO_DEVIATION * median(values.iter().map(|x| (x - center).abs())))
+}
+
+/// Middle of the values that are there (mean of the two middle ones); 0 of none.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match (sorted.get(middle), sorted.len() % 2) {
+        (None, _) => 0.0,
+        (Some(&upper), 1) => upper,
+        (Some(&upper), _) => (sorted[middle - 1] + upper) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(standardise: Standardise, clip: Option<f64>) -> Channel {
+        let json = r#"{"feature": "volume", "weight": 2}"#;
+        Channel { standardise, clip, ..serde_json::from_str(json).unwrap() }
+    }
+
+    fn finished(standardise: Standardise, clip: Option<f64>, values: &[f64]) -> Vec<f64> {
+        let mut values = values.to_vec();
+        finish(&channel(standardise, clip), &mut values);
+        values
+    }
+
+    #[test]
+    fn scalings_follow_their_formulas_and_skip_missing_days() {
+        let values = [1.0, f64::NAN, 2.0, 6.0];
+        let z = finished(Standardise::Zscore {}, None, &values);
+        let deviation = (14.0f64 / 3.0).sqrt();
+        assert!((z[0] + 4.0 / deviation).abs() < 1e-15 && z[1].is_nan());
+        let rms = finished(Standardise::Rms {}, None, &values);
+        assert!((rms[3] - 12.0 / (41.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        let robust = finished(Standardise::Robust {}, None, &values);
+        assert!((robust[3] - 2.0 * 4.0 / 1.4826).abs() < 1e-14);
+        let reference = finished(Standardise::Reference { center: 2.0, scale: 4.0 }, Some(0.5), &values);
+        assert_eq!((reference[0], reference[2], reference[3]), (-0.5, 0.0, 1.0));
+    }
+
+    #[test]
+    fn what_does_not_vary_becomes_zero() {
+        for kind in [Standardise::Zscore {}, Standardise::Robust {}] {
+            assert_eq!(finished(kind, None, &[0.1, 0.1, 0.1]), [0.0, 0.0, 0.0]);
+        }
+        assert_eq!(finished(Standardise::Rms {}, None, &[0.0, 0.0]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn the_fit_takes_out_mean_and_slope() {
+        let means = [1.0, -2.0, 0.5, 3.0];
+        let mut values: Vec<f64> = means.iter().map(|m| 0.25 + 1.5 * m).collect();
+        values[2] = f64::NAN;
+        take_out_fit(&mut values, &means);
+        assert!(values[2].is_nan());
+        assert!(values.iter().filter(|v| !v.is_nan()).all(|v| v.abs() < 1e-15));
+        let mut flat = [1.0, 3.0];
+        take_out_fit(&mut flat, &[2.0, 2.0]);
+        assert_eq!(flat, [-1.0, 1.0]);
+    }
+}
