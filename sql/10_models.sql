@@ -31,6 +31,33 @@ VALUES ('numeric-simple-v1', 'numeric', NULL, '{
         "encoder": "flatten"}',
        'Published: windows of close, volume and log return, flattened: three values per day.', true);
 
+-- The v2 encoders: market-relative or level-preserving, of unit length. docs/encoders.md has the formulas.
+INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+VALUES ('num-regime-core-v2', 'numeric', 384, '{
+        "encoder": "pipeline", "price_column": "adjusted_close",
+        "window": {"min_fill": 0.5, "look_back": 2, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10},
+        "market": {"universe": {"kind": "prices"}, "shrink": 5},
+        "channels": [{"feature": "log_return", "relative": "market_beta", "dispersion": true,
+                      "standardise": {"kind": "rms"}, "clip": 2}],
+        "layout": "newest_first", "projection": {"kind": "orthogonal", "seed": 1}, "dim": 384, "normalise": "l2"}',
+       'How an instrument moves against the market: residual returns by lag, for windows of 63 to 504 days.', true),
+       ('num-stab-core-v2', 'numeric', 384, '{
+        "encoder": "pipeline", "price_column": "adjusted_close",
+        "window": {"min_fill": 0.5, "look_back": 2, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10},
+        "channels": [
+          {"feature": "realised_volatility", "days": 21,
+           "standardise": {"kind": "reference", "center": -1.4, "scale": 0.5}, "clip": 3},
+          {"feature": "realised_volatility", "days": 5,
+           "standardise": {"kind": "reference", "center": -1.4, "scale": 0.7}, "clip": 3},
+          {"feature": "drawdown", "days": 63,
+           "standardise": {"kind": "reference", "center": -0.1, "scale": 0.15}, "clip": 3},
+          {"feature": "range", "days": 21,
+           "standardise": {"kind": "reference", "center": -2.3, "scale": 0.6}, "clip": 3},
+          {"feature": "amihud", "days": 21, "standardise": {"kind": "zscore"}, "clip": 3, "weight": 0.5},
+          {"feature": "log_volume", "standardise": {"kind": "zscore"}, "clip": 3, "weight": 0.5}],
+        "layout": "newest_first", "projection": {"kind": "orthogonal", "seed": 1}, "dim": 384, "normalise": "l2"}',
+       'How calm an instrument is: paths of volatility, drawdown, range and liquidity, 63 days by default.', true);
+
 SELECT pg_catalog.pg_extension_config_dump('embed_models', 'WHERE NOT builtin');
 
 CREATE FUNCTION embed_models_guard() RETURNS trigger

@@ -10,6 +10,17 @@ CREATE AGGREGATE embed_price_series(trade_date date, price float8, volume float8
     PARALLEL = SAFE
 );
 
+CREATE AGGREGATE embed_market_sums(series bytea, max_gap_days int) (
+    SFUNC = embed_market_sums_step,
+    STYPE = internal,
+    SSPACE = 65536,
+    FINALFUNC = embed_market_sums_pack,
+    COMBINEFUNC = embed_market_sums_combine,
+    SERIALFUNC = embed_market_sums_pack,
+    DESERIALFUNC = embed_market_sums_unpack,
+    PARALLEL = SAFE
+);
+
 CREATE AGGREGATE num_window_agg(trade_date date, close float8, volume float8, window_days int, model_id text) (
     SFUNC = num_window_step,
     STYPE = internal,

@@ -68,6 +68,9 @@ pub enum Error {
     /// A pipeline that has no vector for its rows.
     #[error(transparent)]
     NoVector(super::numeric::pipeline::Refusal),
+    /// A model that measures against a market, and rows that come without one.
+    #[error("the model measures returns against a market, which these rows do not carry")]
+    NeedsMarket,
     /// A matrix beyond what is computed here.
     #[error("matrix of {rows} x {cols} exceeds the limit of {max} elements")]
     MatrixTooLarge {

@@ -25,6 +25,10 @@ pgrx::extension_sql_file!(
         api::aggregate::num_window_serialize,
         api::aggregate::num_window_deserialize,
         api::aggregate::num_window_final,
+        api::market::embed_market_sums_step,
+        api::market::embed_market_sums_combine,
+        api::market::embed_market_sums_pack,
+        api::market::embed_market_sums_unpack,
     ]
 );
 pgrx::extension_sql_file!(

@@ -177,7 +177,10 @@ fn engine_wording(error: &Error) -> Wording {
             .detail("Which of the rows counts would be chance.")
             .hint("Pass one row per instrument and day."),
         Error::PackedSeries { .. } => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION),
-        Error::TooFewRows(_) => Wording::code(ERRCODE_DATA_EXCEPTION),
+        Error::TooFewRows(_) | Error::NoVector(_) => Wording::code(ERRCODE_DATA_EXCEPTION),
+        Error::NeedsMarket => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
+            .hint("Use backfill_numeric(), or num_window_embed(instrument_id, as_of, ...), which read the price table."),
+        Error::MatrixTooLarge { .. } => Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
         Error::InvalidSpec { .. } => {
             Wording::code(ERRCODE_INVALID_PARAMETER_VALUE).hint("docs/encoders.md lists every key of a spec.")
         }

@@ -238,6 +238,18 @@ impl MarketWindow {
     pub fn is_empty(&self) -> bool {
         self.days.is_empty()
     }
+
+    /// Fingerprint of the days and their sums.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        for day in &self.days {
+            hasher.update(&day.day.0.to_le_bytes());
+            hasher.update(&day.count.to_le_bytes());
+            hasher.update(&day.sum.to_le_bytes());
+            hasher.update(&day.dispersion.to_le_bytes());
+        }
+        hasher.digest()
+    }
 }
 
 #[cfg(test)]

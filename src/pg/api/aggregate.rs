@@ -8,7 +8,8 @@ use pgrx::prelude::*;
 
 use super::arguments::day;
 use super::numeric::{encode, window_model};
-use crate::engine::numeric::{FeatureRows, PriceSeries, WindowModel};
+use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries};
+use crate::engine::Error;
 use crate::pg::ffi::aggregate::{AggregateMemory, State};
 use crate::pg::ffi::bytea::Bytea;
 use crate::pg::report::Fault;
@@ -19,7 +20,7 @@ type Report<T> = std::result::Result<T, ErrorReport>;
 #[derive(Debug)]
 pub struct WindowState {
     series: PriceSeries,
-    model: WindowModel,
+    model: NumericModel,
     model_id: String,
 }
 
@@ -112,7 +113,7 @@ pub fn num_window_step(
         Err(Fault::ChangingArgument { argument: "model_id" })?;
     }
     window.series.push(day(Some(date), "trade_date")?, close, volume)?;
-    window.series.trim_to_latest(window.model.window_days());
+    window.series.trim_to_latest(window.model.rows_kept());
     Ok(Some(state))
 }
 
@@ -138,7 +139,7 @@ pub fn num_window_combine(
         Err(Fault::ChangingArgument { argument: "model_id" })?;
     }
     window.series.append(&from.series)?;
-    window.series.trim_to_latest(window.model.window_days());
+    window.series.trim_to_latest(window.model.rows_kept());
     Ok(Some(a))
 }
 
@@ -181,9 +182,11 @@ pub fn num_window_deserialize(
 pub fn num_window_final(state: Option<State<WindowState>>) -> Report<Option<Bytea>> {
     let Some(state) = state else { return Ok(None) };
     let window = state.get();
-    let features = FeatureRows::new(&window.model, window.series.latest(window.model.window_days())?)?;
-    match features.latest_window() {
-        Ok(found) => Ok(Some(encode(&features, &found)?)),
+    let latest = window.series.latest(window.model.rows_kept())?;
+    let rows = EntityRows::new(&window.model, latest, false)?;
+    match rows.latest() {
+        Ok(ready) => Ok(Some(encode(window.model.dim(), &rows, &ready)?)),
+        Err(refused) if refused.error == Error::NeedsMarket => Err(refused.error)?,
         Err(_) => Ok(None),
     }
 }

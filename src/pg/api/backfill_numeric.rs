@@ -5,7 +5,6 @@ use pgrx::prelude::*;
 
 use super::arguments::{day, required};
 use crate::engine::Day;
-use crate::engine::numeric::WindowModel;
 use crate::pg::backfill::OnExisting;
 use crate::pg::backfill::ledger::Entry;
 use crate::pg::backfill::numeric::NumericBackfill;
@@ -141,10 +140,9 @@ impl Arguments<'_> {
         let model_id = required(self.model_id, "model_id")?;
         let window_days = required(self.window_days, "window_days")?;
         let on_existing = OnExisting::parse(required(self.on_existing, "on_existing")?)?;
-        let spec = models::numeric_spec(model_id)?;
-        let model = WindowModel::new((*spec).clone(), window_days)?;
+        let model = models::numeric_spec(model_id)?.model(window_days)?;
         let prices =
-            Relation::open(self.prices, "prices", "prices_daily", &price_table::columns(model.spec()))?;
+            Relation::open(self.prices, "prices", "prices_daily", &price_table::columns(model.price_column()))?;
         let target = NumericTarget::open(self.target, "INSTRUMENT", model_id, window_days)?;
         let entities = self.entities()?;
         let days = match days {

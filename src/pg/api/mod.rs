@@ -6,6 +6,7 @@ pub mod aggregate;
 pub mod arguments;
 pub mod backfill_numeric;
 pub mod migrate;
+pub mod market;
 pub mod models;
 pub mod numeric;
 pub mod staged;

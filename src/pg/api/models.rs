@@ -4,7 +4,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::arguments::required;
-use crate::engine::numeric::NumericSpec;
+use crate::engine::numeric::Recipe;
 use crate::pg::ffi::json::JsonText;
 use crate::pg::report::Fault;
 use crate::pg::spi::models;
@@ -21,8 +21,8 @@ pub fn register_numeric_model(
 ) -> Result<String, ErrorReport> {
     let model_id = check_id(required(model_id, "model_id")?)?;
     let json = required(spec, "spec")?.0;
-    let spec = NumericSpec::from_json(&json)?;
-    models::register(model_id, "numeric", spec.dim.map(|dim| dim as i32), &json, description)?;
+    let recipe = Recipe::from_json(&json)?;
+    models::register(model_id, "numeric", recipe.dim().map(|dim| dim as i32), &json, description)?;
     models::forget();
     Ok(model_id.to_owned())
 }

@@ -4,8 +4,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::arguments::{day, required};
-use crate::engine::numeric::{FeatureRows, PriceSeries, Window, WindowModel};
-use crate::engine::{Error, Result as EngineResult};
+use crate::engine::Result as EngineResult;
+use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries, Ready};
+use crate::pg::backfill::market::Market;
 use crate::pg::ffi::array::NumberArray;
 use crate::pg::ffi::bytea::Bytea;
 use crate::pg::ffi::regclass::Regclass;
@@ -14,14 +15,14 @@ use crate::pg::spi::relation::Relation;
 use crate::pg::spi::{models, prices as price_table};
 
 /// The model `model_id` for windows of `window_days` rows.
-pub fn window_model(model_id: &str, window_days: i32) -> Result<WindowModel, Fault> {
-    Ok(WindowModel::new((*models::numeric_spec(model_id)?).clone(), window_days)?)
+pub fn window_model(model_id: &str, window_days: i32) -> Result<NumericModel, Fault> {
+    Ok(models::numeric_spec(model_id)?.model(window_days)?)
 }
 
 /// The vector of a window.
-pub fn encode(features: &FeatureRows<'_>, window: &Window) -> EngineResult<Bytea> {
-    Bytea::build(features.model().dim() * 4, |out| {
-        features.encode(window, out);
+pub fn encode(dim: usize, rows: &EntityRows<'_>, ready: &Ready) -> EngineResult<Bytea> {
+    Bytea::build(dim * 4, |out| {
+        rows.encode(ready, out);
         Ok(())
     })
 }
@@ -36,9 +37,9 @@ fn num_window_embed(
 ) -> Result<Bytea, ErrorReport> {
     let model = window_model(model_id, window_days)?;
     let series = PriceSeries::from_columns(close.values("close")?, volume.values("volume")?)?;
-    let features = FeatureRows::new(&model, series)?;
-    let window = features.latest_window().map_err(Error::from)?;
-    Ok(encode(&features, &window)?)
+    let rows = EntityRows::new(&model, series, false)?;
+    let ready = rows.latest().map_err(|refused| refused.error)?;
+    Ok(encode(model.dim(), &rows, &ready)?)
 }
 
 /// The vector of an instrument's window that ends on `as_of`.
@@ -53,11 +54,13 @@ pub fn num_window_embed_lookup(
     let (Some(instrument_id), Some(as_of)) = (instrument_id, as_of) else { return Ok(None) };
     let as_of = day(Some(as_of), "as_of")?;
     let model = window_model(required(model_id, "model_id")?, required(window_days, "window_days")?)?;
-    let prices = Relation::open(prices, "prices", "prices_daily", &price_table::columns(model.spec()))?;
+    let prices = Relation::open(prices, "prices", "prices_daily", &price_table::columns(model.price_column()))?;
     let from = as_of.minus_days(model.look_back_days());
-    let found = price_table::series(&prices, model.spec(), &[instrument_id], from, as_of)?;
+    let found = price_table::series(&prices, model.price_column(), &[instrument_id], from, as_of)?;
     let series = found.into_iter().next().map_or_else(|| Ok(PriceSeries::new()), |(_, series)| series)?;
-    let features = FeatureRows::new(&model, series)?;
-    let window = features.window(as_of).map_err(Error::from)?;
-    Ok(Some(encode(&features, &window)?))
+    let rows = EntityRows::new(&model, series, model.in_universe(instrument_id))?;
+    let market = Market::read(&model, &prices, (from, as_of), false)?;
+    let context = model.day(as_of, market.sums.as_ref())?;
+    let ready = rows.ready(as_of, &context).map_err(|refused| refused.error)?;
+    Ok(Some(encode(model.dim(), &rows, &ready)?))
 }

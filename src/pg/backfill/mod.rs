@@ -2,6 +2,7 @@
 //! by row.
 
 pub mod ledger;
+pub mod market;
 pub mod numeric;
 
 use crate::pg::report::Fault;

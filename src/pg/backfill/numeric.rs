@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::OnExisting;
 use super::ledger::{Entry, Fate, Vector};
-use crate::engine::numeric::{FeatureRows, PriceSeries, Window, WindowModel};
+use super::market::Market;
+use crate::engine::numeric::pipeline::DayContext;
+use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries, Ready, Universe};
 use crate::engine::{Day, simd};
 use crate::pg::ffi::staged::{Cells, RowSource};
 use crate::pg::ffi::{interrupts, transaction};
 use crate::pg::report::Fault;
 use crate::pg::spi::numeric_rows::NumericTarget;
-use crate::pg::spi::prices;
 use crate::pg::spi::relation::Relation;
 
 /// Price rows held at a time, about: 20 bytes each.
@@ -26,7 +27,7 @@ const CHUNK_BYTES: usize = 2 << 20;
 /// Everything one call needs to know.
 pub struct NumericBackfill<'a> {
     /// The recipe and its window.
-    pub model: &'a WindowModel,
+    pub model: &'a NumericModel,
     /// Instruments, in the order of the result.
     pub entities: &'a [String],
     /// As-of dates, ascending.
@@ -42,8 +43,8 @@ pub struct NumericBackfill<'a> {
 /// An instrument whose windows are known and not yet written.
 struct Pending<'a> {
     entity: u32,
-    features: FeatureRows<'a>,
-    windows: Vec<(Day, Window)>,
+    rows: EntityRows<'a>,
+    windows: Vec<(Day, Ready)>,
 }
 
 impl<'a> NumericBackfill<'a> {
@@ -63,13 +64,21 @@ impl<'a> NumericBackfill<'a> {
             self.target.lock()?;
         }
         let fresh = self.on_existing == OnExisting::Append || !self.target.any_between(first, last)?;
-        let mut run = Run { job: self, fresh, entries: Vec::new() };
         let from = first.minus_days(self.model.look_back_days());
+        // What a list names may be other instruments than those asked for: only the whole table's series
+        // are sure to hold them.
+        let whole = matches!(self.model.universe(), Some(Universe::Prices {}));
+        let mut market = Market::read(self.model, self.prices, (from, last), whole)?;
+        let context = |&day: &Day| self.model.day(day, market.sums.as_ref());
+        let contexts = self.days.iter().map(context).collect::<crate::engine::Result<_>>()?;
+        let mut run = Run { job: self, fresh, contexts, entries: Vec::new() };
         // Five trading days of seven, and some room for short spans.
         let rows_each = (last.0.abs_diff(from.0) as usize) * 5 / 7 + 5;
         let batch = (BATCH_PRICE_ROWS / rows_each).max(1);
         for (number, entities) in self.entities.chunks(batch).enumerate() {
-            run.batch(number * batch, entities, from, last)?;
+            let names: Vec<&str> = entities.iter().map(String::as_str).collect();
+            let read = market.take(self.model, self.prices, &names, (from, last))?;
+            run.batch(number * batch, entities, read)?;
         }
         run.entries.sort_by_key(|entry| (entry.day, entry.entity));
         Ok(run.entries)
@@ -85,15 +94,19 @@ struct Run<'a> {
     job: &'a NumericBackfill<'a>,
     /// No key of the run can have a row, or none that matters.
     fresh: bool,
+    /// What all vectors of a date share, date by date.
+    contexts: Vec<DayContext>,
     entries: Vec<Entry>,
 }
 
 impl<'a> Run<'a> {
-    fn batch(&mut self, offset: usize, entities: &[String], from: Day, to: Day) -> Result<(), Fault> {
+    fn batch(
+        &mut self,
+        offset: usize,
+        entities: &[String],
+        mut read: HashMap<String, crate::engine::Result<PriceSeries>>,
+    ) -> Result<(), Fault> {
         let job = self.job;
-        let names: Vec<&str> = entities.iter().map(String::as_str).collect();
-        let read = prices::series(job.prices, job.model.spec(), &names, from, to)?;
-        let mut read: HashMap<String, _> = read.into_iter().collect();
         let chunk_rows = CHUNK_ROWS.min(CHUNK_BYTES / (job.model.dim() * 4)).max(1);
         let (mut pending, mut rows) = (Vec::new(), 0);
         for (index, name) in entities.iter().enumerate() {
@@ -121,18 +134,20 @@ impl<'a> Run<'a> {
 
     /// The windows of one instrument; those that are too short become entries.
     fn windows(&mut self, entity: u32, series: PriceSeries) -> Result<Pending<'a>, Fault> {
-        let features = FeatureRows::new(self.job.model, series)?;
+        let in_universe = self.job.model.in_universe(self.job.name(entity));
+        let rows = EntityRows::new(self.job.model, series, in_universe)?;
         let mut windows = Vec::with_capacity(self.job.days.len());
-        for &day in self.job.days {
-            match features.window(day) {
-                Ok(window) => windows.push((day, window)),
-                Err(short) => {
-                    let fate = Fate::Failed { rows: short.found as u32, reason: short.to_string().into() };
+        for (&day, context) in self.job.days.iter().zip(&self.contexts) {
+            match rows.ready(day, context) {
+                Ok(ready) => windows.push((day, ready)),
+                Err(refused) => {
+                    let reason = refused.error.to_string().into();
+                    let fate = Fate::Failed { rows: refused.rows as u32, reason };
                     self.entries.push(Entry { entity, day, fate });
                 }
             }
         }
-        Ok(Pending { entity, features, windows })
+        Ok(Pending { entity, rows, windows })
     }
 
     fn write(&mut self, mut pending: Vec<Pending<'a>>) -> Result<(), Fault> {
@@ -210,15 +225,15 @@ impl RowSource for ChunkRows<'_, '_> {
         cells.text(0, name);
         cells.date(1, day);
         cells.bytes(2, self.job.model.dim() * 4, |out| {
-            instrument.features.encode(window, out);
+            instrument.rows.encode(window, out);
             non_finite = simd::count_non_finite(out) as u32;
             Ok(())
         })?;
-        cells.int(3, window.rows as i32);
-        cells.int(4, window.padded as i32);
-        cells.date(5, window.last_day);
-        cells.uuid(6, instrument.features.digest(window));
-        let vector = Vector { rows: window.rows as u32, padded: window.padded as u32, non_finite };
+        cells.int(3, window.rows() as i32);
+        cells.int(4, window.padded() as i32);
+        cells.date(5, window.last_day());
+        cells.uuid(6, instrument.rows.digest(window));
+        let vector = Vector { rows: window.rows() as u32, padded: window.padded() as u32, non_finite };
         let there = !self.existing.is_empty() && self.existing.contains(&(name.to_owned(), day));
         let fate = if there { Fate::Replaced(vector) } else { Fate::Inserted(vector) };
         self.entries.push(Entry { entity: instrument.entity, day, fate });

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::extension::schema;
 use super::query::{execute, required, select, select_first};
-use crate::engine::numeric::NumericSpec;
+use crate::engine::numeric::Recipe;
 use crate::pg::ffi::interrupts;
 use crate::pg::report::Fault;
 
@@ -15,13 +15,13 @@ const LIKENESS: f64 = 0.8;
 
 thread_local! {
     /// Specs read by the client's current statement, so that a call per row costs no query per row.
-    static READ: RefCell<(i64, HashMap<String, Rc<NumericSpec>>)> = RefCell::new((0, HashMap::new()));
+    static READ: RefCell<(i64, HashMap<String, Rc<Recipe>>)> = RefCell::new((0, HashMap::new()));
 }
 
 /// The spec of a registered numeric model.
 ///
 /// Errors: [`Fault::UnknownModel`] (42704) with like names, [`Fault::WrongModality`] (42809).
-pub fn numeric_spec(model_id: &str) -> Result<Rc<NumericSpec>, Fault> {
+pub fn numeric_spec(model_id: &str) -> Result<Rc<Recipe>, Fault> {
     let statement = interrupts::statement_start();
     let cached = READ.with(|read| {
         let read = read.try_borrow().ok()?;
@@ -30,7 +30,7 @@ pub fn numeric_spec(model_id: &str) -> Result<Rc<NumericSpec>, Fault> {
     if let Some(spec) = cached {
         return Ok(spec);
     }
-    let spec = Rc::new(NumericSpec::from_json(&spec_json(model_id, "numeric")?)?);
+    let spec = Rc::new(Recipe::from_json(&spec_json(model_id, "numeric")?)?);
     READ.with(|read| {
         if let Ok(mut read) = read.try_borrow_mut() {
             if read.0 != statement {

@@ -1,12 +1,14 @@
 //! From rows to a vector.
 
 use super::super::super::day::Day;
-use super::super::super::error::{Error, Result};
-use super::super::super::linear::{Matrix, normalise};
+use super::super::super::error::Error;
+use super::super::super::linear::normalise;
 use super::super::market::{MarketWindow, usable};
+use super::super::model::{Made, Refused};
 use super::super::series::PriceSeries;
+use super::context::DayContext;
 use super::features::Rows;
-use super::spec::{Channel, DayFeature, Layout, Missing, Normalise, PipelineModel, Projection};
+use super::spec::{Channel, DayFeature, Layout, Missing, Normalise, PipelineModel};
 use super::standard;
 
 /// Why there is no vector.
@@ -38,6 +40,16 @@ pub enum Refusal {
     NonFinite,
 }
 
+impl Refusal {
+    /// Days with a value, where that is the reason.
+    fn rows(&self) -> Option<usize> {
+        match self {
+            Self::TooFewDays { found, .. } => Some(*found),
+            _ => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -67,31 +79,11 @@ pub struct Encoded {
     pub last_day: Day,
 }
 
-/// The matrix that a model projects with, if it needs one for its window. Made once per model.
-///
-/// Errors: [`Error::MatrixTooLarge`], [`Error::OutOfMemory`].
-pub fn projection_matrix(model: &PipelineModel) -> Result<Option<Matrix>> {
-    let (flat, dim) = (model.flat_dim(), model.dim());
-    if flat <= dim {
-        return Ok(None);
-    }
-    match model.spec().projection {
-        Projection::Pad | Projection::Truncate => Ok(None),
-        Projection::Orthogonal { seed } => Matrix::orthogonal(dim, flat, seed.into()).map(Some),
-        Projection::Gaussian { seed } => {
-            let mut matrix = Matrix::gaussian(dim, flat, seed.into())?;
-            let scale = (dim as f64).sqrt();
-            (0..dim).for_each(|i| matrix.row_mut(i).iter_mut().for_each(|x| *x /= scale));
-            Ok(Some(matrix))
-        }
-    }
-}
-
 /// Rows of one instrument under a model.
 #[derive(Debug)]
 pub struct PipelineRows<'a> {
     model: &'a PipelineModel,
-    rows: Rows<'a>,
+    rows: Rows,
     in_universe: bool,
 }
 
@@ -104,14 +96,9 @@ struct Grid {
 
 impl<'a> PipelineRows<'a> {
     /// Prepares a sorted series. `in_universe`: whether the market's sums hold this instrument.
-    pub fn new(model: &'a PipelineModel, series: &'a PriceSeries, in_universe: bool) -> Self {
-        let rows = Rows::new(series.rows(), model.spec().window.max_gap_days);
+    pub fn new(model: &'a PipelineModel, series: PriceSeries, in_universe: bool) -> Self {
+        let rows = Rows::new(series, model.spec().window.max_gap_days);
         Self { model, rows, in_universe }
-    }
-
-    /// The day of the newest row, if there is one: the as-of date of rows without dates.
-    pub fn last_day(&self) -> Option<Day> {
-        self.rows.rows.last().map(|row| row.day)
     }
 
     /// The components of the window that ends on `as_of` before projection, in the model's layout, missing
@@ -143,29 +130,57 @@ impl<'a> PipelineRows<'a> {
         Ok((flat, Encoded { rows: found, missing: window_days - found, last_day: grid.last_day }))
     }
 
-    /// Writes the vector of `as_of` into `out` (shape `[4 * dim]`). `matrix` is [`projection_matrix`]'s.
+    /// The vector of `as_of`, for which `context` was made.
     ///
-    /// Errors: [`Refusal`].
-    pub fn encode(
-        &self,
-        as_of: Day,
-        market: Option<&MarketWindow>,
-        matrix: Option<&Matrix>,
-        out: &mut [u8],
-    ) -> std::result::Result<Encoded, Refusal> {
-        let (flat, encoded) = self.components(as_of, market)?;
+    /// Errors: [`Refused`].
+    pub fn make(&self, as_of: Day, context: &DayContext) -> std::result::Result<Made, Refused> {
+        if self.model.spec().market.is_some() && context.market.is_none() {
+            return Err(Refused { rows: 0, error: Error::NeedsMarket });
+        }
+        let refused = |refusal: Refusal, rows| Refused { rows: refusal.rows().unwrap_or(rows), error: refusal.into() };
+        let (flat, encoded) = self.components(as_of, context.market.as_ref()).map_err(|refusal| refused(refusal, 0))?;
         let mut vector = vec![0.0; self.model.dim()];
-        match matrix {
+        match &context.matrix {
             Some(matrix) => matrix.times(&flat, &mut vector),
             None => vector.iter_mut().zip(&flat).for_each(|(slot, value)| *slot = *value),
         }
-        finish(self.model.spec().normalise, &mut vector, out)?;
-        Ok(encoded)
+        let mut bytes = vec![0; vector.len() * 4];
+        let normalise = self.model.spec().normalise;
+        finish(normalise, &mut vector, &mut bytes).map_err(|refusal| refused(refusal, encoded.rows))?;
+        Ok(Made {
+            vector: bytes,
+            rows: encoded.rows,
+            missing: encoded.missing,
+            last_day: encoded.last_day,
+            digest: self.digest(as_of, context),
+        })
+    }
+
+    /// The vector of the latest rows, whatever their dates.
+    ///
+    /// Errors: [`Refused`].
+    pub fn make_latest(&self) -> std::result::Result<Made, Refused> {
+        let as_of = self.rows.rows().last().map_or(Day(0), |row| row.day);
+        let context = DayContext::new(self.model, as_of, None).map_err(|error| Refused { rows: 0, error })?;
+        self.make(as_of, &context)
+    }
+
+    /// Fingerprint of what the vector of `as_of` depends on: own rows and the market's days.
+    fn digest(&self, as_of: Day, context: &DayContext) -> [u8; 16] {
+        let from = as_of.minus_days(self.model.read_back_days());
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        for row in self.rows.rows().iter().filter(|row| (from..=as_of).contains(&row.day)) {
+            hasher.update(&row.day.0.to_le_bytes());
+            hasher.update(&row.price.to_le_bytes());
+            hasher.update(&row.volume.to_le_bytes());
+        }
+        hasher.update(&context.digest.to_le_bytes());
+        hasher.digest128().to_be_bytes()
     }
 
     /// Which row fills which day. Days are the market's sessions, or the instrument's own usable rows.
     fn grid(&self, as_of: Day, market: Option<&MarketWindow>) -> std::result::Result<Grid, Refusal> {
-        let rows = self.rows.rows;
+        let rows = self.rows.rows();
         let from = as_of.minus_days(self.model.look_back_days());
         let end = rows.partition_point(|row| row.day <= as_of);
         let start = rows.partition_point(|row| row.day < from).min(end);

@@ -1,7 +1,7 @@
 //! Values per day from the rows of one instrument. A missing value is NaN.
 
 use super::super::market::{as_number, for_each_return, usable};
-use super::super::series::Row;
+use super::super::series::{PriceSeries, Row};
 use super::spec::DayFeature;
 
 /// Trading days of a year, by convention.
@@ -9,28 +9,32 @@ const YEAR: f64 = 252.0;
 
 /// Rows of one instrument and their returns.
 #[derive(Debug)]
-pub(crate) struct Rows<'a> {
-    /// All rows, ascending.
-    pub(crate) rows: &'a [Row],
+pub(crate) struct Rows {
+    series: PriceSeries,
     /// Log return of each row in units of the market's sums; absent where there is none.
     pub(crate) returns: Vec<Option<i64>>,
 }
 
-impl<'a> Rows<'a> {
-    /// Computes the returns of sorted `rows`.
-    pub(crate) fn new(rows: &'a [Row], max_gap_days: u32) -> Self {
-        let mut returns = vec![None; rows.len()];
-        for_each_return(rows, max_gap_days, |index, rounded| returns[index] = Some(rounded));
-        Self { rows, returns }
+impl Rows {
+    /// Computes the returns of a sorted series.
+    pub(crate) fn new(series: PriceSeries, max_gap_days: u32) -> Self {
+        let mut returns = vec![None; series.len()];
+        for_each_return(series.rows(), max_gap_days, |index, rounded| returns[index] = Some(rounded));
+        Self { series, returns }
+    }
+
+    /// All rows, ascending.
+    pub(crate) fn rows(&self) -> &[Row] {
+        self.series.rows()
     }
 
     fn price(&self, index: usize) -> f64 {
-        let price = self.rows[index].price;
+        let price = self.rows()[index].price;
         if usable(price) { price } else { f64::NAN }
     }
 
     fn volume(&self, index: usize) -> f64 {
-        let volume = self.rows[index].volume;
+        let volume = self.rows()[index].volume;
         if volume.is_finite() && volume > 0.0 { volume } else { f64::NAN }
     }
 

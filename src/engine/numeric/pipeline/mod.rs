@@ -6,10 +6,12 @@
 //! `docs/encoders.md` states every formula. What the vector of a date depends on lies in
 //! `[as_of - read_back_days, as_of]`, whatever else is supplied.
 
+pub mod context;
 pub mod encode;
 mod features;
 pub mod spec;
 pub(crate) mod standard;
 
+pub use context::DayContext;
 pub use encode::{Encoded, PipelineRows, Refusal};
-pub use spec::{PipelineModel, PipelineSpec};
+pub use spec::{PipelineModel, PipelineSpec, Universe};

@@ -1,0 +1,268 @@
+//! Numeric models of every kind behind one face: recipe, model for one window length, rows of an entity.
+
+use super::super::day::Day;
+use super::super::error::{Error, Result};
+use super::features::FeatureRows;
+use super::market::MarketSums;
+use super::pipeline::{DayContext, PipelineModel, PipelineRows, PipelineSpec, Universe};
+use super::series::PriceSeries;
+use super::spec::{NumericSpec, PriceColumn, WindowModel};
+use super::window::Window;
+
+/// A validated recipe.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recipe {
+    /// Windows copied into a vector, as published.
+    Window(NumericSpec),
+    /// Encoders by steps.
+    Pipeline(PipelineSpec),
+}
+
+impl Recipe {
+    /// Reads and validates a recipe; `encoder` says of which kind it is.
+    ///
+    /// Errors: [`Error::InvalidSpec`] naming the key and what is wrong with it.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let invalid = |problem: String| Error::InvalidSpec { key: "spec".to_owned(), problem };
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|e| invalid(e.to_string()))?;
+        match value.get("encoder").and_then(|encoder| encoder.as_str()) {
+            Some("pipeline") => PipelineSpec::from_json(json).map(Self::Pipeline),
+            _ => NumericSpec::from_json(json).map(Self::Window),
+        }
+    }
+
+    /// Price behind the features.
+    pub fn price_column(&self) -> PriceColumn {
+        match self {
+            Self::Window(spec) => spec.price_column,
+            Self::Pipeline(spec) => spec.price_column,
+        }
+    }
+
+    /// Components of the vectors; absent where they follow from the window.
+    pub fn dim(&self) -> Option<usize> {
+        match self {
+            Self::Window(spec) => spec.dim,
+            Self::Pipeline(spec) => Some(spec.dim),
+        }
+    }
+
+    /// The model for windows of `window_days`.
+    ///
+    /// Errors: as [`WindowModel::new`] and [`PipelineModel::new`].
+    pub fn model(&self, window_days: i32) -> Result<NumericModel> {
+        match self {
+            Self::Window(spec) => WindowModel::new(spec.clone(), window_days).map(NumericModel::Window),
+            Self::Pipeline(spec) => PipelineModel::new(spec.clone(), window_days).map(NumericModel::Pipeline),
+        }
+    }
+}
+
+/// A recipe for one window length.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NumericModel {
+    /// Windows copied into a vector.
+    Window(WindowModel),
+    /// Encoders by steps.
+    Pipeline(PipelineModel),
+}
+
+impl NumericModel {
+    /// Components of the vectors.
+    pub fn dim(&self) -> usize {
+        match self {
+            Self::Window(model) => model.dim(),
+            Self::Pipeline(model) => model.dim(),
+        }
+    }
+
+    /// Window length.
+    pub fn window_days(&self) -> usize {
+        match self {
+            Self::Window(model) => model.window_days(),
+            Self::Pipeline(model) => model.window_days(),
+        }
+    }
+
+    /// Price behind the features.
+    pub fn price_column(&self) -> PriceColumn {
+        match self {
+            Self::Window(model) => model.spec().price_column,
+            Self::Pipeline(model) => model.spec().price_column,
+        }
+    }
+
+    /// Calendar days before the as-of date that rows are read from.
+    pub fn look_back_days(&self) -> u32 {
+        match self {
+            Self::Window(model) => model.look_back_days(),
+            Self::Pipeline(model) => model.read_back_days(),
+        }
+    }
+
+    /// Latest rows that a vector of the newest date can depend on.
+    pub fn rows_kept(&self) -> usize {
+        match self {
+            Self::Window(model) => model.window_days(),
+            Self::Pipeline(model) => model.read_back_days() as usize + 1,
+        }
+    }
+
+    /// The instruments whose prices every vector depends on, if there are any.
+    pub fn universe(&self) -> Option<&Universe> {
+        match self {
+            Self::Window(_) => None,
+            Self::Pipeline(model) => model.spec().market.as_ref().map(|market| &market.universe),
+        }
+    }
+
+    /// Whether the universe, if there is one, holds `instrument`.
+    pub fn in_universe(&self, instrument: &str) -> bool {
+        match self.universe() {
+            None => false,
+            Some(Universe::Prices {}) => true,
+            Some(Universe::Instruments { ids }) => ids.iter().any(|id| id == instrument),
+        }
+    }
+
+    /// Calendar days that a return of the market may span.
+    pub fn max_gap_days(&self) -> u32 {
+        match self {
+            Self::Window(_) => 0,
+            Self::Pipeline(model) => model.spec().window.max_gap_days,
+        }
+    }
+
+    /// What all vectors of one as-of date share. `sums` are those of the universe, from at least
+    /// `look_back_days` before the date.
+    ///
+    /// Errors: [`Error::OutOfMemory`], [`Error::MatrixTooLarge`].
+    pub fn day(&self, as_of: Day, sums: Option<&MarketSums>) -> Result<DayContext> {
+        match self {
+            Self::Window(_) => Ok(DayContext::default()),
+            Self::Pipeline(model) => DayContext::new(model, as_of, sums),
+        }
+    }
+}
+
+/// Rows of one instrument under a model.
+#[derive(Debug)]
+pub enum EntityRows<'a> {
+    /// Features of every day.
+    Window(FeatureRows<'a>),
+    /// Rows and returns.
+    Pipeline(PipelineRows<'a>),
+}
+
+/// A window that has a vector.
+#[derive(Debug)]
+pub enum Ready {
+    /// Rows to copy.
+    Window(Window),
+    /// A vector that is finished.
+    Made(Made),
+}
+
+/// A finished vector and what it was made from.
+#[derive(Debug)]
+pub struct Made {
+    /// The vector, `4 * dim` bytes.
+    pub vector: Vec<u8>,
+    /// Days with a value.
+    pub rows: usize,
+    /// Days of the window without one.
+    pub missing: usize,
+    /// Day of the newest usable row.
+    pub last_day: Day,
+    /// Fingerprint of the rows.
+    pub digest: [u8; 16],
+}
+
+/// Why there is no vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// Rows that were found.
+    pub rows: usize,
+    /// The reason, as the engine's error.
+    pub error: Error,
+}
+
+impl<'a> EntityRows<'a> {
+    /// Prepares a sorted series; `in_universe` as [`NumericModel::in_universe`] says.
+    ///
+    /// Errors: [`Error::OutOfMemory`].
+    pub fn new(model: &'a NumericModel, series: PriceSeries, in_universe: bool) -> Result<Self> {
+        match model {
+            NumericModel::Window(model) => FeatureRows::new(model, series).map(Self::Window),
+            NumericModel::Pipeline(model) => Ok(Self::Pipeline(PipelineRows::new(model, series, in_universe))),
+        }
+    }
+
+    /// The window of `as_of`, for which `context` was made.
+    ///
+    /// Errors: [`Refused`].
+    pub fn ready(&self, as_of: Day, context: &DayContext) -> std::result::Result<Ready, Refused> {
+        match self {
+            Self::Window(rows) => rows.window(as_of).map(Ready::Window).map_err(too_few),
+            Self::Pipeline(rows) => rows.make(as_of, context).map(Ready::Made),
+        }
+    }
+
+    /// The window of the latest rows, whatever their dates. Models with a market need dates.
+    ///
+    /// Errors: [`Refused`].
+    pub fn latest(&self) -> std::result::Result<Ready, Refused> {
+        match self {
+            Self::Window(rows) => rows.latest_window().map(Ready::Window).map_err(too_few),
+            Self::Pipeline(rows) => rows.make_latest().map(Ready::Made),
+        }
+    }
+
+    /// Writes the vector of `ready` into `out` (shape `[4 * dim]`).
+    pub fn encode(&self, ready: &Ready, out: &mut [u8]) {
+        match (self, ready) {
+            (Self::Window(rows), Ready::Window(window)) => rows.encode(window, out),
+            (_, Ready::Made(made)) => out.copy_from_slice(&made.vector),
+            (Self::Pipeline(_), Ready::Window(_)) => out.fill(0),
+        }
+    }
+
+    /// Fingerprint of the rows behind `ready`.
+    pub fn digest(&self, ready: &Ready) -> [u8; 16] {
+        match (self, ready) {
+            (Self::Window(rows), Ready::Window(window)) => rows.digest(window),
+            (_, Ready::Made(made)) => made.digest,
+            (Self::Pipeline(_), Ready::Window(_)) => [0; 16],
+        }
+    }
+}
+
+impl Ready {
+    /// Rows that the vector was made from.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Window(window) => window.rows,
+            Self::Made(made) => made.rows,
+        }
+    }
+
+    /// Days of the window that had none.
+    pub fn padded(&self) -> usize {
+        match self {
+            Self::Window(window) => window.padded,
+            Self::Made(made) => made.missing,
+        }
+    }
+
+    /// Day of the newest row.
+    pub fn last_day(&self) -> Day {
+        match self {
+            Self::Window(window) => window.last_day,
+            Self::Made(made) => made.last_day,
+        }
+    }
+}
+
+fn too_few(short: super::window::TooFewRows) -> Refused {
+    Refused { rows: short.found, error: short.into() }
+}

@@ -1,0 +1,65 @@
+//! What models with a market need before the first vector: the universe's prices, in one scan.
+
+use std::collections::HashMap;
+
+use crate::engine::Day;
+use crate::engine::numeric::{MarketSums, NumericModel, PriceSeries};
+use crate::pg::ffi::interrupts;
+use crate::pg::report::Fault;
+use crate::pg::spi::prices::{self, Named};
+use crate::pg::spi::relation::Relation;
+
+/// Price tables of up to this many rows are read as series, which the vectors are then made from too;
+/// larger ones are summed inside the database, and each batch of instruments is read again.
+const SMALL_TABLE_ROWS: f32 = 4e6;
+
+/// The market of a run.
+#[derive(Debug, Default)]
+pub struct Market {
+    /// Sums of every day; absent for models without a market.
+    pub sums: Option<MarketSums>,
+    /// Every series of the universe, if it was read as such.
+    pub series: Option<HashMap<String, crate::engine::Result<PriceSeries>>>,
+}
+
+impl Market {
+    /// Reads what `model` needs for as-of dates whose rows lie in `range`. `keep`: whether series of the
+    /// universe are of use afterwards.
+    ///
+    /// Errors: those of reading, and [`crate::engine::Error::OutOfMemory`].
+    pub fn read(model: &NumericModel, prices: &Relation, range: (Day, Day), keep: bool) -> Result<Self, Fault> {
+        let Some(universe) = model.universe() else { return Ok(Self::default()) };
+        let (price, gap) = (model.price_column(), model.max_gap_days());
+        if !(keep && prices::is_smaller_than(prices, SMALL_TABLE_ROWS)?) {
+            let sums = prices::market(prices, price, universe, gap, range)?;
+            return Ok(Self { sums: Some(sums), series: None });
+        }
+        let series = prices::of_universe(prices, price, universe, range)?;
+        let mut sums = MarketSums::new();
+        for (_, series) in &series {
+            interrupts::check();
+            // A series with a repeated day takes no part, as in the database's own sums.
+            if let Ok(series) = series {
+                sums.add(series, gap)?;
+            }
+        }
+        Ok(Self { sums: Some(sums), series: Some(series.into_iter().collect()) })
+    }
+
+    /// The series of `names`: those at hand, or read from the price table where none are.
+    ///
+    /// Errors: those of reading.
+    pub fn take(
+        &mut self,
+        model: &NumericModel,
+        prices: &Relation,
+        names: &[&str],
+        (from, to): (Day, Day),
+    ) -> Result<HashMap<String, crate::engine::Result<PriceSeries>>, Fault> {
+        let Some(series) = self.series.as_mut() else {
+            return Ok(prices::series(prices, model.price_column(), names, from, to)?.into_iter().collect());
+        };
+        let found = |name: &&str| -> Option<Named> { series.remove_entry(*name) };
+        Ok(names.iter().filter_map(found).collect())
+    }
+}
