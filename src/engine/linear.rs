@@ -154,7 +154,11 @@ pub struct Eigen {
 /// every row of rotations, so that a caller can stop a long run.
 ///
 /// Errors: [`Error::MatrixTooLarge`] beyond [`MAX_EIGEN`] rows, [`Error::OutOfMemory`], and those of `tick`.
-pub fn eigen_symmetric(mut matrix: Matrix, keep: usize, tick: &mut dyn FnMut() -> Result<()>) -> Result<Eigen> {
+pub fn eigen_symmetric(
+    mut matrix: Matrix,
+    keep: usize,
+    tick: &mut dyn FnMut() -> Result<()>,
+) -> Result<Eigen> {
     let n = matrix.rows;
     if n > MAX_EIGEN || matrix.cols != n {
         return Err(Error::MatrixTooLarge { rows: n, cols: matrix.cols, max: MAX_EIGEN * MAX_EIGEN });

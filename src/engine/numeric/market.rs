@@ -36,10 +36,9 @@ pub(crate) fn for_each_return(rows: &[Row], max_gap_days: u32, mut each: impl Fn
         if !usable(row.price) {
             continue;
         }
-        if let Some(before) = previous {
-            if i64::from(row.day.0) - i64::from(before.day.0) <= i64::from(max_gap_days) {
-                each(index, rounded_return(before.price, row.price));
-            }
+        let near = |before: &&Row| i64::from(row.day.0) - i64::from(before.day.0) <= i64::from(max_gap_days);
+        if let Some(before) = previous.filter(near) {
+            each(index, rounded_return(before.price, row.price));
         }
         previous = Some(row);
     }
@@ -159,7 +158,12 @@ impl MarketSums {
                 return Err(malformed);
             }
             let count = u32::from_le_bytes(count);
-            days.push(DaySums { day, count, sum: i128::from_le_bytes(sum), squares: i128::from_le_bytes(squares) });
+            days.push(DaySums {
+                day,
+                count,
+                sum: i128::from_le_bytes(sum),
+                squares: i128::from_le_bytes(squares),
+            });
         }
         Ok(Self { days })
     }
@@ -298,7 +302,11 @@ mod tests {
 
     #[test]
     fn mean_and_dispersion_are_those_of_the_definition() {
-        let all = sums(&[series(&[(0, 1.0), (1, 1.1)]), series(&[(0, 2.0), (1, 1.8)]), series(&[(0, 5.0), (1, 5.0)])]);
+        let all = sums(&[
+            series(&[(0, 1.0), (1, 1.1)]),
+            series(&[(0, 2.0), (1, 1.8)]),
+            series(&[(0, 5.0), (1, 5.0)]),
+        ]);
         let window = all.window(Day(0), Day(1), 10, 0.0).unwrap();
         assert_eq!(window.len(), 1);
         let returns = [1.1f64.ln(), 0.9f64.ln(), 0.0];

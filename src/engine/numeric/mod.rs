@@ -16,8 +16,8 @@ pub mod window;
 
 pub use features::FeatureRows;
 pub use market::{MarketSums, MarketWindow};
-pub use pipeline::Universe;
 pub use model::{EntityRows, Made, NumericModel, Ready, Recipe, Refused};
+pub use pipeline::Universe;
 pub use series::PriceSeries;
 pub use spec::{Encoder, Feature, NumericSpec, PriceColumn, ShortHistory, WindowModel, WindowRule};
 pub use window::{TooFewRows, Window};

@@ -194,7 +194,9 @@ impl<'a> EntityRows<'a> {
     pub fn new(model: &'a NumericModel, series: PriceSeries, in_universe: bool) -> Result<Self> {
         match model {
             NumericModel::Window(model) => FeatureRows::new(model, series).map(Self::Window),
-            NumericModel::Pipeline(model) => Ok(Self::Pipeline(PipelineRows::new(model, series, in_universe))),
+            NumericModel::Pipeline(model) => {
+                Ok(Self::Pipeline(PipelineRows::new(model, series, in_universe)))
+            }
         }
     }
 

@@ -8,8 +8,8 @@ use pgrx::prelude::*;
 
 use super::arguments::day;
 use super::numeric::{encode, window_model};
-use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries};
 use crate::engine::Error;
+use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries};
 use crate::pg::ffi::aggregate::{AggregateMemory, State};
 use crate::pg::ffi::bytea::Bytea;
 use crate::pg::report::Fault;

@@ -141,8 +141,12 @@ impl Arguments<'_> {
         let window_days = required(self.window_days, "window_days")?;
         let on_existing = OnExisting::parse(required(self.on_existing, "on_existing")?)?;
         let model = models::numeric_spec(model_id)?.model(window_days)?;
-        let prices =
-            Relation::open(self.prices, "prices", "prices_daily", &price_table::columns(model.price_column()))?;
+        let prices = Relation::open(
+            self.prices,
+            "prices",
+            "prices_daily",
+            &price_table::columns(model.price_column()),
+        )?;
         let target = NumericTarget::open(self.target, "INSTRUMENT", model_id, window_days)?;
         let entities = self.entities()?;
         let days = match days {

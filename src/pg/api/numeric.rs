@@ -54,7 +54,8 @@ pub fn num_window_embed_lookup(
     let (Some(instrument_id), Some(as_of)) = (instrument_id, as_of) else { return Ok(None) };
     let as_of = day(Some(as_of), "as_of")?;
     let model = window_model(required(model_id, "model_id")?, required(window_days, "window_days")?)?;
-    let prices = Relation::open(prices, "prices", "prices_daily", &price_table::columns(model.price_column()))?;
+    let prices =
+        Relation::open(prices, "prices", "prices_daily", &price_table::columns(model.price_column()))?;
     let from = as_of.minus_days(model.look_back_days());
     let found = price_table::series(&prices, model.price_column(), &[instrument_id], from, as_of)?;
     let series = found.into_iter().next().map_or_else(|| Ok(PriceSeries::new()), |(_, series)| series)?;

@@ -27,7 +27,12 @@ impl Market {
     /// universe are of use afterwards.
     ///
     /// Errors: those of reading, and [`crate::engine::Error::OutOfMemory`].
-    pub fn read(model: &NumericModel, prices: &Relation, range: (Day, Day), keep: bool) -> Result<Self, Fault> {
+    pub fn read(
+        model: &NumericModel,
+        prices: &Relation,
+        range: (Day, Day),
+        keep: bool,
+    ) -> Result<Self, Fault> {
         let Some(universe) = model.universe() else { return Ok(Self::default()) };
         let (price, gap) = (model.price_column(), model.max_gap_days());
         if !(keep && prices::is_smaller_than(prices, SMALL_TABLE_ROWS)?) {

@@ -54,11 +54,7 @@ pub fn market(
 ) -> Result<MarketSums, Fault> {
     let (series, mut args) = universe_query(prices, price, universe, range)?;
     args.push((max_gap_days as i32).into());
-    let sql = format!(
-        "SELECT {}.embed_market_sums(s.series, ${}) FROM ({series}) s",
-        schema()?,
-        args.len()
-    );
+    let sql = format!("SELECT {}.embed_market_sums(s.series, ${}) FROM ({series}) s", schema()?, args.len());
     let packed = select(&sql, &args, |row| row.bytes(1))?.into_iter().next().flatten();
     packed.map_or_else(|| Ok(MarketSums::new()), |bytes| Ok(MarketSums::unpack(&bytes)?))
 }
@@ -71,7 +67,8 @@ pub fn of_universe(
     range: (Day, Day),
 ) -> Result<Vec<Named>, Fault> {
     let (sql, args) = universe_query(prices, price, universe, range)?;
-    let read = |row: &Row<'_>| Ok(row.text(1)?.zip(row.bytes(2)?).map(|(name, packed)| (name, unpack(&packed))));
+    let read =
+        |row: &Row<'_>| Ok(row.text(1)?.zip(row.bytes(2)?).map(|(name, packed)| (name, unpack(&packed))));
     Ok(select(&sql, &args, read)?.into_iter().flatten().collect())
 }
 

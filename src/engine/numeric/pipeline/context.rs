@@ -53,7 +53,9 @@ pub fn projection_matrix(model: &PipelineModel) -> Result<Option<Rc<Matrix>>> {
     }
     let kept = MATRICES.with(|kept| {
         let kept = kept.try_borrow().ok()?;
-        kept.iter().find(|(p, d, f, _)| (*p, *d, *f) == (projection, dim, flat)).map(|(.., matrix)| Rc::clone(matrix))
+        kept.iter()
+            .find(|(p, d, f, _)| (*p, *d, *f) == (projection, dim, flat))
+            .map(|(.., matrix)| Rc::clone(matrix))
     });
     if kept.is_some() {
         return Ok(kept);
@@ -79,6 +81,6 @@ fn make(projection: Projection, dim: usize, flat: usize) -> Result<Matrix> {
             (0..dim).for_each(|i| matrix.row_mut(i).iter_mut().for_each(|x| *x /= scale));
             Ok(matrix)
         }
-        Projection::Pad | Projection::Truncate => Matrix::zeros(0, flat),
+        Projection::Pad {} | Projection::Truncate {} => Matrix::zeros(0, flat),
     }
 }

@@ -90,14 +90,13 @@ pub struct PipelineRows<'a> {
 /// Cells of a window: per day, oldest first, the row that fills it.
 struct Grid {
     cells: Vec<Option<usize>>,
-    oldest_row: usize,
     last_day: Day,
 }
 
 impl<'a> PipelineRows<'a> {
     /// Prepares a sorted series. `in_universe`: whether the market's sums hold this instrument.
     pub fn new(model: &'a PipelineModel, series: PriceSeries, in_universe: bool) -> Self {
-        let rows = Rows::new(series, model.spec().window.max_gap_days);
+        let rows = Rows::new(series, model.spec());
         Self { model, rows, in_universe }
     }
 
@@ -105,18 +104,23 @@ impl<'a> PipelineRows<'a> {
     /// days 0. `market` must be the window of that date, for models that have one.
     ///
     /// Errors: [`Refusal`].
-    pub fn components(&self, as_of: Day, market: Option<&MarketWindow>) -> std::result::Result<(Vec<f64>, Encoded), Refusal> {
+    pub fn components(
+        &self,
+        as_of: Day,
+        market: Option<&MarketWindow>,
+    ) -> std::result::Result<(Vec<f64>, Encoded), Refusal> {
         let grid = self.grid(as_of, market)?;
         let channels = &self.model.spec().channels;
         let window_days = self.model.window_days();
         let mut flat = vec![0.0; self.model.flat_dim()];
         let mut present = vec![false; grid.cells.len()];
         for (index, channel) in channels.iter().enumerate() {
-            let values = self.channel(channel, &grid, market);
+            let values = self.channel(index, channel, &grid, market);
             for (back, &value) in values.iter().rev().enumerate() {
                 if !value.is_nan() {
                     present[values.len() - 1 - back] = true;
-                    flat[position(self.model.spec().layout, back, index, window_days, channels.len())] = value;
+                    flat[position(self.model.spec().layout, back, index, window_days, channels.len())] =
+                        value;
                 }
             }
         }
@@ -137,8 +141,10 @@ impl<'a> PipelineRows<'a> {
         if self.model.spec().market.is_some() && context.market.is_none() {
             return Err(Refused { rows: 0, error: Error::NeedsMarket });
         }
-        let refused = |refusal: Refusal, rows| Refused { rows: refusal.rows().unwrap_or(rows), error: refusal.into() };
-        let (flat, encoded) = self.components(as_of, context.market.as_ref()).map_err(|refusal| refused(refusal, 0))?;
+        let refused =
+            |refusal: Refusal, rows| Refused { rows: refusal.rows().unwrap_or(rows), error: refusal.into() };
+        let (flat, encoded) =
+            self.components(as_of, context.market.as_ref()).map_err(|refusal| refused(refusal, 0))?;
         let mut vector = vec![0.0; self.model.dim()];
         match &context.matrix {
             Some(matrix) => matrix.times(&flat, &mut vector),
@@ -169,11 +175,10 @@ impl<'a> PipelineRows<'a> {
     fn digest(&self, as_of: Day, context: &DayContext) -> [u8; 16] {
         let from = as_of.minus_days(self.model.read_back_days());
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-        for row in self.rows.rows().iter().filter(|row| (from..=as_of).contains(&row.day)) {
-            hasher.update(&row.day.0.to_le_bytes());
-            hasher.update(&row.price.to_le_bytes());
-            hasher.update(&row.volume.to_le_bytes());
-        }
+        let rows = self.rows.rows();
+        let start = rows.partition_point(|row| row.day < from);
+        let end = rows.partition_point(|row| row.day <= as_of).max(start);
+        hasher.update(self.rows.packed(start..end));
         hasher.update(&context.digest.to_le_bytes());
         hasher.digest128().to_be_bytes()
     }
@@ -202,18 +207,23 @@ impl<'a> PipelineRows<'a> {
                 market.days.iter().map(|session| session.day).map(find).collect()
             }
             None => {
-                let mut newest: Vec<_> = usable_rows(start..end).rev().take(self.model.window_days()).map(Some).collect();
+                let mut newest: Vec<_> =
+                    usable_rows(start..end).rev().take(self.model.window_days()).map(Some).collect();
                 newest.reverse();
                 newest
             }
         };
-        Ok(Grid { cells, oldest_row: start, last_day: rows[last].day })
+        Ok(Grid { cells, last_day: rows[last].day })
     }
 
-    fn channel(&self, channel: &Channel, grid: &Grid, market: Option<&MarketWindow>) -> Vec<f64> {
-        let value_of = |cell: &Option<usize>| {
-            cell.map_or(f64::NAN, |row| self.rows.value(channel.feature, channel.days, row, grid.oldest_row))
-        };
+    fn channel(
+        &self,
+        index: usize,
+        channel: &Channel,
+        grid: &Grid,
+        market: Option<&MarketWindow>,
+    ) -> Vec<f64> {
+        let value_of = |cell: &Option<usize>| cell.map_or(f64::NAN, |row| self.rows.value(index, row));
         let mut values: Vec<f64> = grid.cells.iter().map(value_of).collect();
         if channel.feature == DayFeature::LogPrice {
             let newest = values.iter().rev().find(|value| !value.is_nan()).copied().unwrap_or(0.0);
@@ -221,7 +231,8 @@ impl<'a> PipelineRows<'a> {
         }
         if let Some(market) = market.filter(|_| channel.needs_market()) {
             let own_return = |cell: &Option<usize>| cell.and_then(|row| self.rows.returns[row]);
-            let own: Vec<_> = grid.cells.iter().map(own_return).map(|own| own.filter(|_| self.in_universe)).collect();
+            let own: Vec<_> =
+                grid.cells.iter().map(own_return).map(|own| own.filter(|_| self.in_universe)).collect();
             standard::against_market(channel, &mut values, &own, market);
         }
         standard::finish(channel, &mut values);
@@ -248,7 +259,11 @@ fn position(layout: Layout, back: usize, channel: usize, window_days: usize, cha
 /// Brings `vector` to unit length if asked, and writes it as float32.
 ///
 /// Errors: [`Refusal::Flat`], [`Refusal::NonFinite`].
-pub(crate) fn finish(rule: Normalise, vector: &mut [f64], out: &mut [u8]) -> std::result::Result<(), Refusal> {
+pub(crate) fn finish(
+    rule: Normalise,
+    vector: &mut [f64],
+    out: &mut [u8],
+) -> std::result::Result<(), Refusal> {
     if rule == Normalise::L2 && !normalise(vector) {
         return Err(if vector.iter().all(|x| *x == 0.0) { Refusal::Flat } else { Refusal::NonFinite });
     }

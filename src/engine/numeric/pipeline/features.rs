@@ -1,26 +1,61 @@
 //! Values per day from the rows of one instrument. A missing value is NaN.
 
 use super::super::market::{as_number, for_each_return, usable};
-use super::super::series::{PriceSeries, Row};
-use super::spec::DayFeature;
+use super::super::series::{PriceSeries, ROW_BYTES, Row};
+use super::spec::{Channel, DayFeature, PipelineSpec};
 
 /// Trading days of a year, by convention.
 const YEAR: f64 = 252.0;
 
-/// Rows of one instrument and their returns.
+/// Rows of one instrument, their returns, and the value of every channel on every row.
+///
+/// A value depends on no row older than its feature's history, in calendar days, so that it is the same
+/// whatever older rows were read.
 #[derive(Debug)]
 pub(crate) struct Rows {
     series: PriceSeries,
+    packed: Vec<u8>,
+    /// One column per channel.
+    columns: Vec<Vec<f64>>,
     /// Log return of each row in units of the market's sums; absent where there is none.
     pub(crate) returns: Vec<Option<i64>>,
 }
 
 impl Rows {
-    /// Computes the returns of a sorted series.
-    pub(crate) fn new(series: PriceSeries, max_gap_days: u32) -> Self {
+    /// Computes the values of a sorted series.
+    pub(crate) fn new(series: PriceSeries, spec: &PipelineSpec) -> Self {
         let mut returns = vec![None; series.len()];
-        for_each_return(series.rows(), max_gap_days, |index, rounded| returns[index] = Some(rounded));
-        Self { series, returns }
+        for_each_return(series.rows(), spec.window.max_gap_days, |index, rounded| {
+            returns[index] = Some(rounded)
+        });
+        let mut packed = vec![0; series.packed_len()];
+        series.pack(&mut packed);
+        let mut rows = Self { series, packed, columns: Vec::new(), returns };
+        rows.columns = spec.channels.iter().map(|channel| rows.column(channel, spec)).collect();
+        rows
+    }
+
+    /// The value of channel `channel` on row `index`, before the market is taken out and before scaling.
+    pub(crate) fn value(&self, channel: usize, index: usize) -> f64 {
+        self.columns[channel][index]
+    }
+
+    /// The rows `range` as bytes.
+    pub(crate) fn packed(&self, range: std::ops::Range<usize>) -> &[u8] {
+        &self.packed[range.start * ROW_BYTES..range.end * ROW_BYTES]
+    }
+
+    fn column(&self, channel: &Channel, spec: &PipelineSpec) -> Vec<f64> {
+        let rows = self.rows();
+        let history = spec.history_days(channel);
+        let mut oldest = 0;
+        (0..rows.len())
+            .map(|index| {
+                let from = rows[index].day.minus_days(history);
+                oldest += rows[oldest..index].partition_point(|row| row.day < from);
+                self.compute(channel.feature, channel.days, index, oldest)
+            })
+            .collect()
     }
 
     /// All rows, ascending.
@@ -43,7 +78,7 @@ impl Rows {
     }
 
     /// The feature of row `index`, looking at no row before `oldest` and none after `index`.
-    pub(crate) fn value(&self, feature: DayFeature, days: Option<u32>, index: usize, oldest: usize) -> f64 {
+    fn compute(&self, feature: DayFeature, days: Option<u32>, index: usize, oldest: usize) -> f64 {
         let days = days.unwrap_or(1) as usize;
         let start = (index + 1).saturating_sub(days).max(oldest);
         let span = start..index + 1;

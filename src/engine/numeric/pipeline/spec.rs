@@ -73,18 +73,17 @@ pub enum Relative {
 }
 
 /// How a channel is scaled over its window; missing days take no part.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Standardise {
     /// Not at all.
-    #[default]
-    None,
+    None {},
     /// `(x - mean) / standard deviation`; 0 where nothing varies.
-    Zscore,
+    Zscore {},
     /// `x / sqrt(mean x^2)`; 0 where all is 0.
-    Rms,
+    Rms {},
     /// `(x - median) / (1.4826 * median |x - median|)`; 0 where nothing varies.
-    Robust,
+    Robust {},
     /// `(x - center) / scale`: constants, so that levels stay comparable.
     Reference {
         /// Value that becomes 0.
@@ -92,6 +91,12 @@ pub enum Standardise {
         /// Distance that becomes 1. Positive.
         scale: f64,
     },
+}
+
+impl Default for Standardise {
+    fn default() -> Self {
+        Self::None {}
+    }
 }
 
 /// One series of values over the window.
@@ -140,7 +145,7 @@ pub enum Missing {
 pub struct PipelineWindow {
     /// Fewest days with a value, as a share of the window: `max(2, trunc(window_days * min_fill))`. In (0, 1].
     pub min_fill: f64,
-    /// Calendar days read per row of window and history (and 30 more). In 1..=30.
+    /// Calendar days read per row of a window or of a rolling feature (and 30 more for each). In 1..=30.
     pub look_back: u32,
     /// Rule for days without a row.
     pub short_history: Missing,
@@ -155,7 +160,7 @@ pub struct PipelineWindow {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Universe {
     /// Every instrument of the price table.
-    Prices,
+    Prices {},
     /// The named ones: an index instrument alone, or a list.
     Instruments {
         /// Their ids.
@@ -190,9 +195,9 @@ pub enum Layout {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Projection {
     /// More are refused.
-    Pad,
+    Pad {},
     /// The first `dim` are kept.
-    Truncate,
+    Truncate {},
     /// More go through a matrix of standard normal numbers over `sqrt(dim)`.
     Gaussian {
         /// Seed of the matrix.
@@ -252,7 +257,11 @@ impl PipelineSpec {
 
     fn validate(&self) -> Result<()> {
         let window = &self.window;
-        check(window.min_fill > 0.0 && window.min_fill <= 1.0, "window.min_fill", "must be greater than 0 and at most 1")?;
+        check(
+            window.min_fill > 0.0 && window.min_fill <= 1.0,
+            "window.min_fill",
+            "must be greater than 0 and at most 1",
+        )?;
         check((1..=30).contains(&window.look_back), "window.look_back", "must be between 1 and 30")?;
         check((1..=366).contains(&window.max_gap_days), "window.max_gap_days", "must be between 1 and 366")?;
         check((1..=366).contains(&window.max_age_days), "window.max_age_days", "must be between 1 and 366")?;
@@ -261,13 +270,23 @@ impl PipelineSpec {
         let dim_fits = self.dim > 0 && self.dim <= MAX_DIM;
         check(dim_fits, "dim", format!("must be between 1 and {MAX_DIM}"))?;
         self.validate_market()?;
-        (0..).zip(&self.channels).try_for_each(|(index, channel)| channel.validate(index, self.market.is_some()))
+        (0..)
+            .zip(&self.channels)
+            .try_for_each(|(index, channel)| channel.validate(index, self.market.is_some()))
     }
 
     fn validate_market(&self) -> Result<()> {
         let Some(market) = &self.market else { return Ok(()) };
-        check(market.shrink >= 0.0 && market.shrink <= 1e6, "market.shrink", "must be between 0 and 1000000")?;
-        check(self.channels.iter().any(Channel::needs_market), "market", "is of no use: no channel is relative to it")?;
+        check(
+            market.shrink >= 0.0 && market.shrink <= 1e6,
+            "market.shrink",
+            "must be between 0 and 1000000",
+        )?;
+        check(
+            self.channels.iter().any(Channel::needs_market),
+            "market",
+            "is of no use: no channel is relative to it",
+        )?;
         if let Universe::Instruments { ids } = &market.universe {
             check(!ids.is_empty(), "market.universe.ids", "must name at least one instrument")?;
             check(ids.len() <= 100_000, "market.universe.ids", "must name at most 100000 instruments")?;
@@ -275,9 +294,9 @@ impl PipelineSpec {
         Ok(())
     }
 
-    /// Longest history that a rolling feature needs before its day, in rows.
-    pub(crate) fn history(&self) -> u32 {
-        self.channels.iter().filter_map(|channel| channel.days).max().unwrap_or(0)
+    /// Calendar days before a day that the value of `channel` on it may depend on, but for the first return's gap.
+    pub(crate) fn history_days(&self, channel: &Channel) -> u32 {
+        channel.days.map_or(0, |days| days * self.window.look_back + SLACK_DAYS)
     }
 }
 
@@ -339,7 +358,7 @@ impl PipelineModel {
         }
         let flat = window_days as usize * spec.channels.len();
         check_dim(flat)?;
-        if spec.projection == Projection::Pad && flat > spec.dim {
+        if spec.projection == (Projection::Pad {}) && flat > spec.dim {
             let problem = format!(
                 "\"pad\" keeps every component, but a window of {window_days} days has {flat} and the model {}; \
                  name \"orthogonal\", \"gaussian\" or \"truncate\"",
@@ -380,13 +399,13 @@ impl PipelineModel {
 
     /// Calendar days before the as-of date that sessions and values are taken from.
     pub fn look_back_days(&self) -> u32 {
-        let rows = self.window_days as u32 + self.spec.history();
-        rows * self.spec.window.look_back + SLACK_DAYS
+        self.window_days as u32 * self.spec.window.look_back + SLACK_DAYS
     }
 
-    /// Calendar days before the as-of date that rows are read from: the look-back, and the gap that the
-    /// first return may span.
+    /// Calendar days before the as-of date that rows are read from: the look-back, the history of the
+    /// longest rolling feature, and the gap that the first return may span.
     pub fn read_back_days(&self) -> u32 {
-        self.look_back_days() + self.spec.window.max_gap_days
+        let history = self.spec.channels.iter().map(|channel| self.spec.history_days(channel)).max();
+        self.look_back_days() + history.unwrap_or(0) + self.spec.window.max_gap_days
     }
 }

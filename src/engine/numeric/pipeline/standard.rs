@@ -1,7 +1,7 @@
 //! Steps that turn the values of a channel into comparable numbers. A missing value is NaN and stays so.
 
-use super::spec::{Channel, Relative, Standardise};
 use super::super::market::MarketWindow;
+use super::spec::{Channel, Relative, Standardise};
 
 /// Ratio of the standard deviation to the median absolute deviation of normal numbers.
 const MAD_TO_DEVIATION: f64 = 1.4826;
@@ -9,7 +9,12 @@ const MAD_TO_DEVIATION: f64 = 1.4826;
 /// Takes the market out of the log returns in `values` (one per session, NaN where missing) and divides
 /// by the day's dispersion, as the channel asks. `own` holds the same returns as the market's sums do
 /// when the instrument belongs to the universe.
-pub(crate) fn against_market(channel: &Channel, values: &mut [f64], own: &[Option<i64>], market: &MarketWindow) {
+pub(crate) fn against_market(
+    channel: &Channel,
+    values: &mut [f64],
+    own: &[Option<i64>],
+    market: &MarketWindow,
+) {
     let means: Vec<f64> = market.days.iter().zip(own).map(|(day, &own)| day.mean_of_others(own)).collect();
     match channel.relative {
         Relative::None => {}
@@ -47,7 +52,7 @@ fn take_out_fit(values: &mut [f64], means: &[f64]) {
 /// Scales, clips and weighs a channel.
 pub(crate) fn finish(channel: &Channel, values: &mut [f64]) {
     let (center, scale) = match channel.standardise {
-        Standardise::None => (0.0, 1.0),
+        Standardise::None {} => (0.0, 1.0),
         Standardise::Zscore {} => mean_and_deviation(values),
         Standardise::Rms {} => (0.0, mean_of(values.iter().map(|x| x * x)).sqrt()),
         Standardise::Robust {} => median_and_deviation(values),
