@@ -91,10 +91,14 @@ COMMENT ON FUNCTION embed_migrate(text) IS
 -- Internal: support of the aggregates and of the bulk writer
 COMMENT ON AGGREGATE embed_market_sums(bytea, int) IS
     'The market of each day, packed, from packed series: how many instruments moved, the sum of their returns, and of their squares.';
-COMMENT ON FUNCTION embed_market_sums_step(internal, bytea, int) IS 'Support function of embed_market_sums.';
-COMMENT ON FUNCTION embed_market_sums_combine(internal, internal) IS 'Support function of embed_market_sums.';
-COMMENT ON FUNCTION embed_market_sums_pack(internal) IS 'Support function of embed_market_sums.';
-COMMENT ON FUNCTION embed_market_sums_unpack(bytea, internal) IS 'Support function of embed_market_sums.';
+COMMENT ON FUNCTION embed_market_sums_step(internal, bytea, int) IS
+    'Internal: support function of embed_market_sums.';
+COMMENT ON FUNCTION embed_market_sums_combine(internal, internal) IS
+    'Internal: support function of embed_market_sums.';
+COMMENT ON FUNCTION embed_market_sums_pack(internal) IS
+    'Internal: support function of embed_market_sums.';
+COMMENT ON FUNCTION embed_market_sums_unpack(bytea, internal) IS
+    'Internal: support function of embed_market_sums.';
 COMMENT ON AGGREGATE embed_price_series(date, float8, float8) IS
     'Internal: daily rows of one instrument in packed form, read by backfills.';
 COMMENT ON FUNCTION embed_price_series_step(internal, date, float8, float8) IS
