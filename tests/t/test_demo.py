@@ -158,9 +158,9 @@ def test_reports_and_scenarios(demo):
 
 
 def test_failing_half_way_leaves_nothing(cluster, db):
-    db.execute("ALTER TABLE scenario_paths ADD CHECK (scenario_id < 5)")
+    db.execute("ALTER TABLE instruments ADD CHECK (status <> 'INACTIVE')")
     done = cluster.psql(db.info.dbname, SCRIPT)
-    assert done.returncode == 3 and "scenario_paths" in done.stdout
-    assert rows(db, "SELECT count(*) FROM prices_daily") == [(0,)]
+    assert done.returncode == 3 and "instruments_status_check" in done.stdout
+    assert rows(db, "SELECT (SELECT count(*) FROM markets), (SELECT count(*) FROM issuers)") == [(0, 0)]
     with pytest.raises(psycopg.errors.UndefinedTable):
         db.execute("SELECT * FROM demo_listings")
