@@ -16,7 +16,7 @@ use crate::pg::spi::numeric_rows::NumericTarget;
 use crate::pg::spi::relation::Relation;
 
 /// Price rows held at a time, about: 20 bytes each.
-const BATCH_PRICE_ROWS: usize = 1_000_000;
+const BATCH_PRICE_ROWS: usize = 200_000;
 
 /// Embedding rows per statement.
 const CHUNK_ROWS: usize = 1_000;
