@@ -10,7 +10,8 @@
 -- index serves the look-ups by model and date.
 --
 -- Never forced: where old rows contradict a key, a WARNING says which and what to run, and the rest goes on.
--- An index that already enforces the key is found by its shape, whatever its name and column order.
+-- An index that already enforces the key is found by its shape, whatever its name and column order; also that of a
+-- deferrable constraint, since a second one beside it would not make ON CONFLICT work.
 DO $migration$
 DECLARE
     home        pg_catalog.name := pg_catalog.current_schema();

@@ -257,7 +257,7 @@ def test_look_ups_by_model_and_date_use_the_keys(db):
 
 
 def test_a_key_under_another_name_is_recognised(old):
-    migrate_away_duplicates(old)
+    empty_the_embeddings(old)
     old.execute(
         """CREATE UNIQUE INDEX mine ON numeric_window_embeddings
            (entity_type, entity_id, (window_spec ->> 'window_days'), model_id, as_of_date)"""
@@ -271,7 +271,15 @@ def test_a_key_under_another_name_is_recognised(old):
     assert not {name for name in indexes(old) if name.endswith("natural_key")}
 
 
-def migrate_away_duplicates(old):
+def test_a_deferrable_key_gets_no_double(old):
+    """PostgreSQL refuses ON CONFLICT while there is a deferrable one, whatever else there is."""
+    old.execute("ALTER TABLE text_embeddings DROP CONSTRAINT uq_text")
+    old.execute("ALTER TABLE text_embeddings ADD CONSTRAINT late UNIQUE (source_type, source_id, model_id) DEFERRABLE")
+    migrate(old)
+    assert {name for name in indexes(old) if "text" in name or name == "late"} == {"pk_text", "late"}
+
+
+def empty_the_embeddings(old):
     for table, row_id in (("numeric_window_embeddings", "embedding_id"), ("joint_embeddings", "joint_id")):
         old.execute(f"DELETE FROM {table}")
         assert old.execute(f"SELECT max({row_id}) FROM {table}").fetchone() == (None,)
