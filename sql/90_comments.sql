@@ -121,3 +121,38 @@ COMMENT ON FUNCTION num_window_final(internal) IS
     'Internal: final function of num_window_agg.';
 COMMENT ON FUNCTION embed_staged_rows() IS
     'Internal: rows of the batch that a running backfill writes.';
+
+-- Text
+COMMENT ON FUNCTION text_profile_document(jsonb) IS
+    'The text of an issuer profile: business_description, risk_summary and recent_events_summary, trimmed, joined by a blank line; NULL without any.';
+COMMENT ON FUNCTION embed_profile_document(text, text, text) IS
+    'Puts the texts of a profile together: trimmed, empty ones left out, joined by a blank line.';
+COMMENT ON FUNCTION text_profile_embed(jsonb, text) IS
+    'Vector of the text of an issuer profile; NULL for a profile without text.';
+COMMENT ON FUNCTION text_profile_embed(text, text) IS
+    'Vector of a document, trimmed; NULL for one without text.';
+COMMENT ON FUNCTION text_embed(text[], text) IS
+    'Vectors of texts, in order, each as it is; NULL for NULL.';
+COMMENT ON FUNCTION text_token_count(text, text) IS
+    'Tokens of a text as the model counts them, special ones included, before it is cut.';
+COMMENT ON FUNCTION backfill_profile_text(date, text, integer, text, regclass, regclass) IS
+    'Computes and stores the vectors of the profiles of one date; one result row per profile.';
+COMMENT ON FUNCTION backfill_profile_text(date, date, text, integer, text, regclass, regclass) IS
+    'Computes and stores the vectors of the profiles of a range of dates; one result row per profile.';
+COMMENT ON FUNCTION register_text_model(text, text, text, integer, text, boolean, boolean) IS
+    'Adds a text model from a directory below prometheus_embed.model_directory, after comparing every byte with its manifest and trying it out.';
+COMMENT ON FUNCTION unload_text_models() IS
+    'Drops the text models that this session has loaded and forgets why others failed to load; returns how many were dropped.';
+COMMENT ON FUNCTION embed_session_text_models() IS
+    'Text models that this session has loaded; read it through the view embed_loaded_models.';
+COMMENT ON FUNCTION embed_check_models() IS
+    'Compares the files of every registered text model with their digests and tries each model out.';
+COMMENT ON VIEW embed_loaded_models IS 'Text models that this session has loaded, and what they did.';
+COMMENT ON COLUMN embed_loaded_models.model_id IS 'Id of the model.';
+COMMENT ON COLUMN embed_loaded_models.bytes IS 'Size of its files; most of it is mapped and shared by all sessions.';
+COMMENT ON COLUMN embed_loaded_models.load_ms IS 'Time it took to load, in milliseconds.';
+COMMENT ON COLUMN embed_loaded_models.texts IS 'Texts embedded since.';
+COMMENT ON COLUMN embed_loaded_models.tokens IS 'Tokens read since, special ones included.';
+COMMENT ON COLUMN embed_loaded_models.ms IS 'Time spent on them, in milliseconds.';
+COMMENT ON COLUMN embed_loaded_models.packed IS 'Whether the form packed for this CPU and runtime is in use.';
+COMMENT ON COLUMN embed_loaded_models.files_read IS 'Files that were read in full while loading because no seal of the installation vouched for them.';

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use prometheus_embed::engine::host::Unattended;
 use prometheus_embed::engine::onnx::{LoadRequest, ModelPool};
-use prometheus_embed::engine::registry::{Assurance, GraphLimits, MANIFEST, ModelFiles};
-use prometheus_embed::engine::text::{Pooling, TextError, TextSpec};
+use prometheus_embed::engine::registry::{Assurance, MANIFEST, ModelFiles, Recipe};
+use prometheus_embed::engine::text::{Pooling, TextError};
 use prometheus_embed::engine::{Error, Result};
 
 const MODEL: &str = "all-MiniLM-L6-v2";
@@ -33,20 +33,21 @@ fn artefacts() -> Option<(PathBuf, PathBuf)> {
 }
 
 fn request(root: &Path, library: &Path) -> LoadRequest {
-    let spec = TextSpec {
-        model_id: "text-profile-v1".into(),
+    let recipe = Recipe {
+        directory: MODEL.into(),
         dim: 384,
         max_tokens: 512,
         pooling: Pooling::Mean,
         normalise: true,
+        allow_dynamic_quantisation: false,
+        weights_sha256: None,
+        files: Vec::new(),
     };
     LoadRequest {
+        model_id: "text-profile-v1".into(),
+        recipe,
         library: library.to_owned(),
         root: root.to_owned(),
-        directory: MODEL.into(),
-        registered: Vec::new(),
-        spec,
-        limits: GraphLimits::default(),
         threads: 1,
         memory_limit: 1 << 30,
     }
@@ -86,11 +87,12 @@ fn vectors_are_those_of_the_python_system_in_any_batch() {
     let (Some((models, library)), Some(oracle)) = (artefacts(), oracle()) else { return };
     let mut pool = ModelPool::default();
     let model = pool.get(&request(&models, &library), &Unattended).unwrap();
+    model.probe(&Unattended).unwrap();
     assert!(model.packed, "the model in build/ was packed on another machine: run make model");
     let texts: Vec<&str> = oracle.iter().map(|(text, _)| text.as_str()).collect();
     let alone = model.embed(&texts, 1, &Unattended).unwrap();
     let together = model.embed(&texts, 8192, &Unattended).unwrap();
-    assert_eq!(model.usage.texts, 2 * texts.len() as u64);
+    assert_eq!(model.usage.texts, 2 * texts.len() as u64, "a probe does not count");
     for ((text, expected), (alone, together)) in oracle.iter().zip(alone.iter().zip(&together)) {
         let difference = largest_difference(expected, &alone.vector);
         assert!(
@@ -248,7 +250,7 @@ fn wrong_libraries_graphs_and_limits_are_clean_errors() {
         assert!(!error.to_string().contains("/etc/"), "{error}");
     }
     assert!(matches!(text_error(attempt(&|r| r.memory_limit = 1000)), TextError::ModelTooLarge { .. }));
-    assert!(matches!(text_error(attempt(&|r| r.spec.dim = 768)), TextError::GraphRefused { .. }));
+    assert!(matches!(text_error(attempt(&|r| r.recipe.dim = 768)), TextError::GraphRefused { .. }));
     assert!(attempt(&|_| ()).is_ok());
     assert!(matches!(
         text_error(attempt(&|r| r.library = "/etc/passwd".into())),

@@ -6,9 +6,20 @@ mod api;
 mod backfill;
 mod ffi;
 mod report;
+mod settings;
 mod spi;
+mod text;
+
+use pgrx::prelude::*;
 
 pgrx::pg_module_magic!(name, version);
+
+/// Called by the server when the library is loaded, by a first call or preloaded. Text models are loaded
+/// later, on first use and never in the postmaster.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::register();
+}
 
 pgrx::extension_sql_file!("../../sql/00_preconditions.sql", name = "preconditions", bootstrap);
 pgrx::extension_sql_file!("../../sql/10_models.sql", name = "models", requires = ["preconditions"]);
@@ -39,6 +50,20 @@ pgrx::extension_sql_file!(
         api::vectors::pad_float8_to_dim,
         api::numeric::num_window_embed_lookup,
         api::backfill_numeric::backfill_numeric_days,
+    ]
+);
+pgrx::extension_sql_file!(
+    "../../sql/40_text.sql",
+    name = "text",
+    requires = [
+        "models",
+        api::text::embed_profile_document,
+        api::text::text_profile_embed,
+        api::text_models::register_text_model,
+        api::text_models::embed_session_text_models,
+        api::text_models::embed_check_models,
+        api::backfill_text::backfill_profile_text,
+        api::backfill_text::backfill_profile_text_days,
     ]
 );
 pgrx::extension_sql_file!(

@@ -50,6 +50,9 @@ pub enum Fault {
     /// An id that no model may have.
     #[error("invalid model id \"{model_id}\"")]
     InvalidModelId { model_id: String },
+    /// A caller who may not read files of the server.
+    #[error("permission denied to read model files of the server")]
+    FileRights,
     /// A relation that was not found by name.
     #[error("relation \"{name}\" does not exist")]
     MissingRelation { name: &'static str, argument: &'static str },
@@ -223,6 +226,9 @@ fn fault_wording(fault: &Fault) -> Wording {
         Fault::InvalidModelId { .. } => Wording::code(ERRCODE_INVALID_NAME).detail(
             "A model id begins with a letter or digit and has up to 63 letters, digits, dots, dashes and underscores.",
         ),
+        Fault::FileRights => Wording::code(ERRCODE_INSUFFICIENT_PRIVILEGE)
+            .detail("Only superusers and members of pg_read_server_files may.")
+            .hint("Have one of them register or check the model."),
         Fault::MissingRelation { name, argument } => Wording::code(ERRCODE_UNDEFINED_TABLE).hint(format!(
             "Put the schema of \"{name}\" on the search_path, pass {argument} => 'schema.table', or create the tables with SELECT embed_migrate()."
         )),

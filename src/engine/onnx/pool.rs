@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::super::host::Host;
-use super::super::registry::{Assurance, FileEntry, GraphLimits, ModelFiles, check_graph};
-use super::super::text::{Embedded, TextError, TextModel, TextSpec, Tokenizer};
+use super::super::registry::{Assurance, ModelFiles, Recipe, check_graph};
+use super::super::text::{Embedded, TextError, TextModel, Tokenizer};
 use super::super::{Error, Result};
 use super::cpu;
 use super::runtime::Runtime;
@@ -14,18 +14,14 @@ use super::session::{OnnxEncoder, SessionPlan};
 /// Everything a loaded model depends on. Another request is another model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadRequest {
+    /// Id of the model.
+    pub model_id: String,
+    /// Its recipe. Where it differs from the manifest, the recipe holds.
+    pub recipe: Recipe,
     /// The ONNX Runtime library.
     pub library: PathBuf,
     /// Directory that holds the directories of models.
     pub root: PathBuf,
-    /// Directory of this model, in `root`.
-    pub directory: String,
-    /// Files and digests as registered; those of the manifest must be the same.
-    pub registered: Vec<FileEntry>,
-    /// What the model is; where it differs from the manifest, this holds.
-    pub spec: TextSpec,
-    /// Whether a graph that quantises dynamically may be run.
-    pub limits: GraphLimits,
     /// Threads of one run.
     pub threads: usize,
     /// Most bytes of all loaded models together, by the sizes of their files.
@@ -63,12 +59,20 @@ pub struct Loaded {
 impl Loaded {
     /// Its id.
     pub fn model_id(&self) -> &str {
-        &self.request.spec.model_id
+        &self.request.model_id
     }
 
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         self.model.tokenizer()
+    }
+
+    /// Runs the model on its tokenizer's largest token: a tokenizer of another vocabulary is found here.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] and those of [`TextModel::embed`].
+    pub fn probe(&mut self, host: &dyn Host) -> Result<()> {
+        self.model.probe(host)
     }
 
     /// One vector for each text; see [`TextModel::embed`].
@@ -105,7 +109,7 @@ impl ModelPool {
             return Err(error.clone());
         }
         // A model of that id with other settings is of no more use.
-        self.models.retain(|loaded| loaded.model_id() != request.spec.model_id || loaded.request == *request);
+        self.models.retain(|loaded| loaded.model_id() != request.model_id || loaded.request == *request);
         let at = match self.models.iter().position(|loaded| loaded.request == *request) {
             Some(at) => at,
             None => {
@@ -136,22 +140,23 @@ impl ModelPool {
 
     fn load(&mut self, request: &LoadRequest, host: &dyn Host) -> Result<Loaded> {
         let started = Instant::now();
-        let spec = &request.spec;
-        let files = ModelFiles::open(&request.root, &request.directory, &spec.model_id)?;
-        files.matches(&request.registered)?;
+        let (recipe, model_id) = (&request.recipe, &request.model_id);
+        let spec = recipe.spec(model_id);
+        let files = ModelFiles::open(&request.root, &recipe.directory, model_id)?;
+        recipe.check(&files, model_id)?;
         self.make_room(files.manifest.bytes(), request)?;
         let runtime = Runtime::load(&request.library, host)?;
         let files_read = files.verify(Assurance::Seal, host)?;
         let (graph, packed) = choose(&files, &runtime);
-        check_graph(&files, &graph, &spec.model_id, request.limits)?;
+        check_graph(&files, &graph, model_id, recipe.allow_dynamic_quantisation)?;
         let json = files.read(&files.manifest.tokenizer)?;
-        let tokenizer = Tokenizer::from_json(&json, &spec.model_id, spec.max_tokens)?;
+        let tokenizer = Tokenizer::from_json(&json, model_id, spec.max_tokens)?;
         drop(json);
         let plan = SessionPlan { threads: request.threads, optimised: files.manifest.built.is_some() };
-        let encoder = OnnxEncoder::load(&runtime, &files.path(&graph), spec, plan, host)?;
+        let encoder = OnnxEncoder::load(&runtime, &files.path(&graph), &spec, plan, host)?;
         Ok(Loaded {
             request: request.clone(),
-            model: TextModel::new(spec.clone(), tokenizer, Box::new(encoder)),
+            model: TextModel::new(spec, tokenizer, Box::new(encoder)),
             bytes: files.manifest.bytes(),
             packed,
             files_read,
@@ -165,9 +170,7 @@ impl ModelPool {
     fn make_room(&mut self, bytes: u64, request: &LoadRequest) -> Result<()> {
         let limit = request.memory_limit;
         if bytes > limit {
-            return Err(
-                TextError::ModelTooLarge { model: request.spec.model_id.clone(), bytes, limit }.into()
-            );
+            return Err(TextError::ModelTooLarge { model: request.model_id.clone(), bytes, limit }.into());
         }
         while self.models.iter().map(|loaded| loaded.bytes).sum::<u64>() + bytes > limit {
             let oldest = self.models.iter().enumerate().min_by_key(|(_, loaded)| loaded.last_used);

@@ -86,19 +86,6 @@ impl ModelFiles {
         Ok(read)
     }
 
-    /// Compares the manifest with digests kept elsewhere.
-    ///
-    /// # Errors
-    /// [`TextError::FileChanged`] naming the first file that differs.
-    pub fn matches(&self, registered: &[FileEntry]) -> Result<()> {
-        for file in registered {
-            if self.manifest.file(&file.name).is_none_or(|found| found.sha256 != file.sha256) {
-                return Err(self.changed(file, "the manifest names another digest".to_owned()).into());
-            }
-        }
-        Ok(())
-    }
-
     /// Where a file of the model is.
     pub fn path(&self, name: &str) -> PathBuf {
         self.place.directory.join(name)

@@ -26,22 +26,16 @@ const CONTROL_FLOW: [&str; 4] = ["Loop", "Scan", "If", "SequenceMap"];
 /// Domains whose operators the runtime itself has.
 const DOMAINS: [&str; 3] = ["", "ai.onnx", "com.microsoft"];
 
-/// What may be let through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct GraphLimits {
-    /// Run a graph whose vectors depend on their batch.
-    pub allow_dynamic_quantisation: bool,
-}
-
 /// Refuses a graph that could run for ever, load code or files of its own, or whose results depend on the
-/// batch. `name` is a file of `files`.
+/// batch, unless `allow_dynamic`. `name` is a file of `files`.
 ///
 /// # Errors
 /// [`TextError::GraphRefused`] with the reason, [`TextError::GraphUnreadable`] for what is no ONNX file.
-pub fn check_graph(files: &ModelFiles, name: &str, model: &str, limits: GraphLimits) -> Result<()> {
+pub fn check_graph(files: &ModelFiles, name: &str, model: &str, allow_dynamic: bool) -> Result<()> {
     let file = std::fs::File::open(files.path(name)).map_err(|e| unreadable(model, name, e.to_string()))?;
     let bytes = file.metadata().map_err(|e| unreadable(model, name, e.to_string()))?.len();
-    let mut scan = Scan { limits, nodes: 0, files: &|location| files.manifest.file(location).is_some() };
+    let mut scan =
+        Scan { allow_dynamic, nodes: 0, files: &|location| files.manifest.file(location).is_some() };
     match scan.model(&mut Reader { inner: BufReader::new(file), at: 0 }, bytes) {
         Ok(()) if scan.nodes == 0 => Err(unreadable(model, name, "it holds no graph".to_owned()).into()),
         Ok(()) => Ok(()),
@@ -143,7 +137,7 @@ impl<R: Read + Seek> Reader<R> {
 
 /// The walk. Field numbers are those of onnx.proto.
 struct Scan<'a> {
-    limits: GraphLimits,
+    allow_dynamic: bool,
     nodes: usize,
     files: &'a dyn Fn(&str) -> bool,
 }
@@ -194,7 +188,7 @@ impl Scan<'_> {
         if CONTROL_FLOW.contains(&operator.as_str()) {
             return Err(Fault::Refused(format!("it uses {operator}, which may run for ever")));
         }
-        if !self.limits.allow_dynamic_quantisation && DYNAMIC_QUANTISATION.contains(&operator.as_str()) {
+        if !self.allow_dynamic && DYNAMIC_QUANTISATION.contains(&operator.as_str()) {
             return Err(Fault::Refused(format!(
                 "it uses {operator}: with dynamic quantisation a vector depends on the texts it is computed with"
             )));
@@ -272,8 +266,7 @@ mod tests {
     }
 
     fn scan(bytes: &[u8], allow: bool) -> std::result::Result<usize, String> {
-        let limits = GraphLimits { allow_dynamic_quantisation: allow };
-        let mut scan = Scan { limits, nodes: 0, files: &|name| name == "model.onnx.data" };
+        let mut scan = Scan { allow_dynamic: allow, nodes: 0, files: &|name| name == "model.onnx.data" };
         let mut reader = Reader { inner: Cursor::new(bytes), at: 0 };
         match scan.model(&mut reader, bytes.len() as u64) {
             Ok(()) => Ok(scan.nodes),

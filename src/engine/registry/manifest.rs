@@ -58,6 +58,9 @@ pub struct Built {
     pub runtime: String,
     /// CPU, as [`crate::engine::onnx`] names it.
     pub cpu: String,
+    /// SHA-256 of the weights it was made from.
+    #[serde(default)]
+    pub weights_sha256: Option<String>,
 }
 
 /// One file of a model.

@@ -4,7 +4,9 @@
 mod files;
 mod graph;
 mod manifest;
+mod recipe;
 
 pub use files::{Assurance, ModelFiles};
-pub use graph::{GraphLimits, check_graph};
+pub use graph::check_graph;
 pub use manifest::{FileEntry, MANIFEST, Manifest};
+pub use recipe::Recipe;

@@ -154,7 +154,4 @@ pub enum TextError {
     /// The host wants to stop.
     #[error("interrupted")]
     Interrupted,
-    /// Built without the `onnx` feature.
-    #[error("built without text models")]
-    NotBuilt,
 }

@@ -1,6 +1,6 @@
 //! Texts to vectors with one model: tokens, batches, runs, pooling.
 
-use super::super::{Result, host::Host};
+use super::super::{Error, Result, host::Host};
 use super::batch::{TokenBatch, plan};
 use super::error::TextError;
 use super::pool::{Pooling, normalise, pool};
@@ -83,6 +83,24 @@ impl TextModel {
             self.embed_window(&tokens, batch_tokens, host, &mut out)?;
         }
         Ok(out)
+    }
+
+    /// Runs the model once on a text and once on its tokenizer's largest token id, which only a network
+    /// made for that vocabulary has a vector for.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] when it has none; those of [`TextModel::embed`].
+    pub fn probe(&mut self, host: &dyn Host) -> Result<()> {
+        self.embed(&["a"], 1, host)?;
+        let largest = self.tokenizer.largest_id();
+        let batch = TokenBatch::new(&[&[largest]]);
+        self.encoder.run(&batch, host, &mut |_| {}).map_err(|error| match error {
+            Error::Text(TextError::RunFailed { model, cause }) => {
+                let problem = format!("its token {largest} is none of the graph's: {cause}");
+                TextError::Tokenizer { model, problem }.into()
+            }
+            other => other,
+        })
     }
 
     fn embed_window(

@@ -4,6 +4,7 @@
 pub mod ledger;
 pub mod market;
 pub mod numeric;
+pub mod text;
 
 use crate::pg::report::Fault;
 

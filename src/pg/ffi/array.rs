@@ -123,7 +123,7 @@ unsafe fn shape(array: NonNull<pg_sys::ArrayType>) -> Shape {
 /// `text[]`, elements read in place.
 #[derive(Debug)]
 pub struct ItemArray<'a, T: ?Sized> {
-    items: Vec<&'a [u8]>,
+    items: Vec<Option<&'a [u8]>>,
     shape: Shape,
     kind: PhantomData<T>,
 }
@@ -134,12 +134,19 @@ impl ItemArray<'_, str> {
     /// The elements in order. Errors: as [`NumberArray::values`].
     pub fn values(&self, argument: &'static str) -> Result<Vec<&str>, Fault> {
         self.shape.check(argument)?;
-        // Postgres validates text on entry and the extension installs into UTF-8 databases only.
-        self.items
-            .iter()
-            .map(|item| std::str::from_utf8(item).map_err(|_| Fault::NotUtf8 { argument }))
-            .collect()
+        self.items.iter().flatten().map(|item| utf8(item, argument)).collect()
     }
+
+    /// The elements in order, NULLs too. Errors: as [`NumberArray::values`], but for 22004.
+    pub fn values_and_nulls(&self, argument: &'static str) -> Result<Vec<Option<&str>>, Fault> {
+        Shape { first_null: None, ..self.shape }.check(argument)?;
+        self.items.iter().map(|item| item.map(|item| utf8(item, argument)).transpose()).collect()
+    }
+}
+
+/// Postgres validates text on entry and the extension installs into UTF-8 databases only.
+fn utf8<'a>(item: &'a [u8], argument: &'static str) -> Result<&'a str, Fault> {
+    std::str::from_utf8(item).map_err(|_| Fault::NotUtf8 { argument })
 }
 
 // SAFETY: the SQL type is declared as an array of varlena elements (text).
@@ -167,14 +174,16 @@ unsafe impl<'fcx, T: ?Sized> ArgAbi<'fcx> for ItemArray<'fcx, T> {
                 &mut count,
             );
             let items = (0..usize::try_from(count).unwrap_or(0))
-                .filter(|&i| !*nulls.add(i))
                 .map(|i| {
+                    if *nulls.add(i) {
+                        return None;
+                    }
                     let item = (*datums.add(i)).cast_mut_ptr::<pg_sys::varlena>();
                     let item = pg_sys::pg_detoast_datum_packed(item);
-                    std::slice::from_raw_parts(
+                    Some(std::slice::from_raw_parts(
                         pgrx::vardata_any(item).cast::<u8>(),
                         pgrx::varsize_any_exhdr(item),
-                    )
+                    ))
                 })
                 .collect();
             Self { items, shape, kind: PhantomData }

@@ -5,8 +5,10 @@
 pub mod aggregate;
 pub mod array;
 pub mod bytea;
+pub mod host;
 pub mod interrupts;
 pub mod json;
+pub mod paths;
 pub mod regclass;
 pub mod row;
 pub mod staged;

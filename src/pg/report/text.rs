@@ -55,7 +55,5 @@ pub(super) fn wording(error: &TextError) -> Wording {
         TextError::TooManyTexts { limit, .. } => Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED)
             .hint(format!("Pass at most {limit} texts, or use backfill_profile_text().")),
         TextError::Interrupted => Wording::code(ERRCODE_QUERY_CANCELED),
-        TextError::NotBuilt => Wording::code(ERRCODE_FEATURE_NOT_SUPPORTED)
-            .hint("Build with the cargo feature \"onnx\"."),
     }
 }

@@ -8,5 +8,7 @@ pub mod migrations;
 pub mod models;
 pub mod numeric_rows;
 pub mod prices;
+pub mod profiles;
 pub mod query;
 pub mod relation;
+pub mod text_rows;

@@ -93,6 +93,32 @@ pub fn register(
     }
 }
 
+/// Whether a model of that id is registered.
+pub fn exists(model_id: &str) -> Result<bool, Fault> {
+    let sql = format!(
+        "SELECT m.model_id FROM {}.embed_models m WHERE m.model_id OPERATOR(pg_catalog.=) $1",
+        schema()?
+    );
+    Ok(select_first(&sql, &[model_id.into()], |_| Ok(()))?.is_some())
+}
+
+/// The registered models of `modality`, in byte order.
+pub fn ids(modality: &str) -> Result<Vec<String>, Fault> {
+    let sql = format!(
+        "SELECT m.model_id FROM {}.embed_models m WHERE m.modality OPERATOR(pg_catalog.=) $1 \
+         ORDER BY m.model_id COLLATE \"C\"",
+        schema()?
+    );
+    select(&sql, &[modality.into()], |row| required(row.text(1)?))
+}
+
+/// Refuses a caller who may not read files of the server. Errors: [`Fault::FileRights`] (42501).
+pub fn check_file_rights() -> Result<(), Fault> {
+    let sql = "SELECT 'yes'::pg_catalog.text \
+               WHERE pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name, 'USAGE'::pg_catalog.text)";
+    select_first(sql, &[], |_| Ok(()))?.ok_or(Fault::FileRights)
+}
+
 /// Removes a model that a user registered; whether there was one.
 pub fn drop_model(model_id: &str) -> Result<bool, Fault> {
     let sql = format!("DELETE FROM {}.embed_models m WHERE m.model_id OPERATOR(pg_catalog.=) $1", schema()?);

@@ -1,0 +1,142 @@
+//! The backend as host of the engine's long-running rooms: interrupts, signal masks, memory given back.
+//!
+//! A running network cannot look for interrupts itself. While one runs, the handlers of SIGINT and SIGTERM
+//! are wrapped: Postgres' own handler does what it always does, then the run is told to end. No thread and no
+//! timer is needed for that, and a run that is not interrupted pays four system calls.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use pgrx::pg_sys;
+
+use super::interrupts;
+use crate::engine::Result;
+use crate::engine::host::{Host, Stop};
+
+/// This backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Backend;
+
+/// The signals by which Postgres cancels a statement or ends a backend.
+const SIGNALS: [libc::c_int; 2] = [libc::SIGINT, libc::SIGTERM];
+
+/// A reference to what stops the running call, behind a thin pointer.
+struct Watched<'a>(&'a dyn Stop);
+
+/// The call under way, or null.
+static WATCHED: AtomicPtr<Watched<'static>> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Postgres' own handlers of `SIGNALS`, as addresses.
+static HANDLERS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+
+impl Host for Backend {
+    fn checkpoint(&self) -> Result<()> {
+        interrupts::check();
+        Ok(())
+    }
+
+    fn shielded(&self, work: &mut dyn FnMut()) {
+        // SAFETY: both sets are initialised by the calls that fill them; changing this thread's mask and
+        // setting it back has no other effect.
+        let before = unsafe {
+            let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+            before
+        };
+        // Nothing of Postgres is called in here, so an unwind can only be a Rust panic.
+        let done = catch_unwind(AssertUnwindSafe(work));
+        // SAFETY: as above.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+        if let Err(panic) = done {
+            resume_unwind(panic);
+        }
+    }
+
+    fn watched(&self, stop: &dyn Stop, work: &mut dyn FnMut()) {
+        let watched = Watched(stop);
+        WATCHED.store((&raw const watched).cast_mut().cast(), Ordering::SeqCst);
+        let before = SIGNALS.map(wrap);
+        if stop_requested() {
+            // It came before the handler was in place.
+            stop.stop();
+        }
+        let done = catch_unwind(AssertUnwindSafe(work));
+        for (signal, action) in SIGNALS.into_iter().zip(before) {
+            if let Some(action) = action {
+                // SAFETY: puts back the action that was there.
+                unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+            }
+        }
+        WATCHED.store(std::ptr::null_mut(), Ordering::SeqCst);
+        if let Err(panic) = done {
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// Puts `on_signal` before the handler of `signal`. The action that was there, if it was a handler.
+fn wrap(signal: libc::c_int) -> Option<libc::sigaction> {
+    // SAFETY: `before` is filled by the first call. Postgres installs plain handlers, without SA_SIGINFO; the
+    // new action keeps its mask and flags.
+    unsafe {
+        let mut before: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(signal, std::ptr::null(), &mut before) != 0 {
+            return None;
+        }
+        let plain = before.sa_flags & libc::SA_SIGINFO == 0;
+        if !plain || before.sa_sigaction == libc::SIG_DFL || before.sa_sigaction == libc::SIG_IGN {
+            return None;
+        }
+        let slot = SIGNALS.iter().position(|&other| other == signal)?;
+        HANDLERS.get(slot)?.store(before.sa_sigaction, Ordering::SeqCst);
+        let mut ours = before;
+        ours.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
+        libc::sigaction(signal, &ours, std::ptr::null_mut());
+        Some(before)
+    }
+}
+
+/// Postgres' handler first, then the running call is told to end if that is what the signal asked for.
+extern "C" fn on_signal(signal: libc::c_int) {
+    for (ours, handler) in SIGNALS.into_iter().zip(&HANDLERS) {
+        let address = handler.load(Ordering::SeqCst);
+        if ours == signal && address != 0 {
+            // SAFETY: `wrap` stored the address of a handler with this signature.
+            let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(address) };
+            handler(signal);
+        }
+    }
+    let watched = WATCHED.load(Ordering::SeqCst);
+    if !watched.is_null() && stop_requested() {
+        // SAFETY: `watched` sets the pointer back to null before what it points to goes; this runs on the
+        // same thread, in between. `Stop` promises to be callable from a signal handler.
+        unsafe { (*watched).0.stop() };
+    }
+}
+
+/// Whether the statement was cancelled or the backend is to end.
+fn stop_requested() -> bool {
+    // SAFETY: plain ints that signal handlers set.
+    unsafe {
+        std::ptr::read_volatile(&raw const pg_sys::QueryCancelPending) != 0
+            || std::ptr::read_volatile(&raw const pg_sys::ProcDiePending) != 0
+    }
+}
+
+/// What must hold before ONNX Runtime is loaded: its builds from 1.29 on phone home unless told not to.
+pub fn forbid_telemetry() {
+    // SAFETY: a backend has one thread as long as the library that would make others is not loaded, and
+    // Postgres reads its environment on that thread only.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
+}
+
+/// Gives freed memory back to the system. What a batch needs is large and gone after it; the allocator
+/// would keep some of it for the life of the session.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: has no effect on memory in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

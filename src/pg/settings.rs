@@ -1,0 +1,111 @@
+//! Every setting (GUC) of the extension, in alphabetical order. docs/settings.md lists them too.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+use super::ffi::paths;
+
+/// Stands for the server's library directory at the beginning of a path, as it does for Postgres itself.
+const LIBDIR: &str = "$libdir";
+/// Stands for the server's directory of shared files.
+const SHAREDIR: &str = "$sharedir";
+
+static BATCH_TOKENS: GucSetting<i32> = GucSetting::<i32>::new(512);
+static INTRA_OP_THREADS: GucSetting<i32> = GucSetting::<i32>::new(1);
+static MODEL_DIRECTORY: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"$sharedir/prometheus_embed/models"));
+static MODEL_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1024);
+static ONNXRUNTIME_LIBRARY: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"$libdir/prometheus_embed/libonnxruntime.so.1.28.0"));
+
+/// Makes the settings known to the server.
+pub fn register() {
+    GucRegistry::define_int_guc(
+        c"prometheus_embed.batch_tokens",
+        c"Most tokens, padding included, that a text model reads at once.",
+        c"Texts of like length share a batch; a longer text rides alone. Larger batches take more memory and answer later to a cancellation.",
+        &BATCH_TOKENS,
+        16,
+        8192,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"prometheus_embed.intra_op_threads",
+        c"Threads with which a text model computes, the session's own included.",
+        c"With 1 no thread is ever made. A change takes effect when the model is used next; it is then loaded again.",
+        &INTRA_OP_THREADS,
+        1,
+        64,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"prometheus_embed.model_directory",
+        c"Directory below which the directories of text models are.",
+        c"$sharedir at the beginning stands for the server's directory of shared files.",
+        &MODEL_DIRECTORY,
+        GucContext::Suset,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_int_guc(
+        c"prometheus_embed.model_memory_limit",
+        c"Most memory of the text models that a session has loaded, by the sizes of their files.",
+        c"The least recently used model is dropped to make room. Most of a model's files is mapped and shared by all sessions.",
+        &MODEL_MEMORY_LIMIT,
+        1,
+        1_048_576,
+        GucContext::Suset,
+        GucFlags::UNIT_MB,
+    );
+    GucRegistry::define_string_guc(
+        c"prometheus_embed.onnxruntime_library",
+        c"The ONNX Runtime library that text models are run with.",
+        c"$libdir at the beginning stands for the server's library directory. A session that has loaded one keeps it.",
+        &ONNXRUNTIME_LIBRARY,
+        GucContext::Suset,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    reserve_prefix();
+}
+
+/// From version 15 on, a misspelt setting of ours is refused.
+fn reserve_prefix() {
+    #[cfg(not(feature = "pg14"))]
+    super::ffi::paths::reserve_setting_prefix(c"prometheus_embed");
+}
+
+/// Most padded tokens of a batch.
+pub fn batch_tokens() -> usize {
+    usize::try_from(BATCH_TOKENS.get()).unwrap_or(1)
+}
+
+/// Threads of one run.
+pub fn intra_op_threads() -> usize {
+    usize::try_from(INTRA_OP_THREADS.get()).unwrap_or(1)
+}
+
+/// Where the directories of models are; empty when unset.
+pub fn model_directory() -> PathBuf {
+    expand(MODEL_DIRECTORY.get(), SHAREDIR, paths::share_directory)
+}
+
+/// Most bytes of loaded models.
+pub fn model_memory_limit() -> u64 {
+    u64::try_from(MODEL_MEMORY_LIMIT.get()).unwrap_or(0) << 20
+}
+
+/// The ONNX Runtime library; empty when unset.
+pub fn onnxruntime_library() -> PathBuf {
+    expand(ONNXRUNTIME_LIBRARY.get(), LIBDIR, paths::library_directory)
+}
+
+fn expand(value: Option<CString>, variable: &str, directory: fn() -> PathBuf) -> PathBuf {
+    let value = value.map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+    match value.strip_prefix(variable) {
+        Some(rest) => directory().join(rest.trim_start_matches('/')),
+        None => PathBuf::from(value),
+    }
+}
