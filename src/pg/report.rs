@@ -227,8 +227,7 @@ fn fault_wording(fault: &Fault) -> Wording {
             "A model id begins with a letter or digit and has up to 63 letters, digits, dots, dashes and underscores.",
         ),
         Fault::FileRights => Wording::code(ERRCODE_INSUFFICIENT_PRIVILEGE)
-            .detail("Only superusers and members of pg_read_server_files may.")
-            .hint("Have one of them register or check the model."),
+            .hint("Ask a superuser or a member of pg_read_server_files."),
         Fault::MissingRelation { name, argument } => Wording::code(ERRCODE_UNDEFINED_TABLE).hint(format!(
             "Put the schema of \"{name}\" on the search_path, pass {argument} => 'schema.table', or create the tables with SELECT embed_migrate()."
         )),
@@ -247,14 +246,13 @@ fn fault_wording(fault: &Fault) -> Wording {
             .hint("Use on_existing => 'replace' or 'skip', or drop the unique index to keep several rows per key."),
         Fault::ChangingArgument { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .hint("Pass a constant, or add the column to GROUP BY."),
-        Fault::NotAnAggregate | Fault::NoStagedRows => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+        Fault::NotAnAggregate | Fault::NoStagedRows | Fault::NotInstalled => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
         Fault::MalformedState => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION),
         Fault::UnknownSchema { .. } => Wording::code(ERRCODE_INVALID_SCHEMA_NAME)
             .hint("Create it first: CREATE SCHEMA. The name is taken as it is, without quotes."),
         Fault::NoSchema { search_path } => Wording::code(ERRCODE_INVALID_SCHEMA_NAME)
             .detail(format!("search_path is {search_path}, and none of its schemas exists or may be used."))
             .hint("Create the schema, or set search_path so that it begins with one that exists."),
-        Fault::NotInstalled => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
         Fault::Spi(_) | Fault::Internal { .. } => Wording::code(ERRCODE_INTERNAL_ERROR)
             .hint("This is a bug of prometheus_embed; please report it with the statement that showed it."),
     }

@@ -8,7 +8,8 @@ mod error;
 mod model;
 pub mod pieces;
 pub mod pool;
-#[cfg(all(test, feature = "onnx"))]
+#[cfg(test)]
+#[cfg(feature = "onnx")]
 mod tests;
 #[cfg(feature = "onnx")]
 mod tokenize;
