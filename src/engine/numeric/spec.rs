@@ -97,7 +97,15 @@ impl NumericSpec {
     ///
     /// Errors: [`Error::InvalidSpec`] naming the key and what is wrong with it.
     pub fn from_json(json: &str) -> Result<Self> {
-        let spec: Self = serde_json::from_str(json).map_err(|e| invalid("spec", e.to_string()))?;
+        let parse = |e: serde_json::Error| invalid("spec", e.to_string());
+        let value: serde_json::Value = serde_json::from_str(json).map_err(parse)?;
+        // Else a list of the values would do for the keys.
+        for (key, part) in [("spec", Some(&value)), ("window", value.get("window"))] {
+            if part.is_some_and(|part| !part.is_object()) {
+                return Err(invalid(key, "must be an object"));
+            }
+        }
+        let spec: Self = serde_json::from_str(json).map_err(parse)?;
         spec.validate()?;
         Ok(spec)
     }

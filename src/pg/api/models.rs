@@ -23,7 +23,6 @@ pub fn register_numeric_model(
     let json = required(spec, "spec")?.0;
     let recipe = Recipe::from_json(&json)?;
     models::register(model_id, "numeric", recipe.dim().map(|dim| dim as i32), &json, description)?;
-    models::forget();
     Ok(model_id.to_owned())
 }
 
@@ -32,7 +31,6 @@ pub fn register_numeric_model(
 pub fn drop_embedding_model(model_id: Option<&str>) -> Result<(), ErrorReport> {
     let model_id = required(model_id, "model_id")?;
     let dropped = models::drop_model(model_id)?;
-    models::forget();
     if dropped {
         Ok(())
     } else {

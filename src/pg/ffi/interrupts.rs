@@ -1,4 +1,4 @@
-//! Cancellation inside Rust loops, and which statement is running.
+//! Cancellation inside Rust loops.
 
 use pgrx::pg_sys;
 
@@ -15,10 +15,4 @@ pub fn check() {
             pg_sys::ProcessInterrupts();
         }
     }
-}
-
-/// When the client's current statement began, in microseconds: tells statements of a session apart.
-pub fn statement_start() -> i64 {
-    // SAFETY: reads a variable of the backend.
-    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
 }

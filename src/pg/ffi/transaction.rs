@@ -12,3 +12,26 @@ pub fn refuse_read_only() {
         pg_sys::PreventCommandDuringRecovery(command.as_ptr());
     }
 }
+
+/// Which command of a session runs: what it has read of a table holds until another command begins, this
+/// one changes something, or a savepoint is rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunningCommand {
+    statement_start: i64,
+    command: pg_sys::CommandId,
+    subtransaction: pg_sys::SubTransactionId,
+}
+
+impl RunningCommand {
+    /// The one that runs now.
+    pub fn now() -> Self {
+        // SAFETY: all three read variables of the backend.
+        unsafe {
+            Self {
+                statement_start: pg_sys::GetCurrentStatementStartTimestamp(),
+                command: pg_sys::GetCurrentCommandId(false),
+                subtransaction: pg_sys::GetCurrentSubTransactionId(),
+            }
+        }
+    }
+}

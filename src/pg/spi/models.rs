@@ -7,25 +7,25 @@ use std::rc::Rc;
 use super::extension::schema;
 use super::query::{execute, required, select, select_first};
 use crate::engine::numeric::Recipe;
-use crate::pg::ffi::interrupts;
+use crate::pg::ffi::transaction::RunningCommand;
 use crate::pg::report::Fault;
 
 /// Names this much alike (Jaro-Winkler) are offered when a model is not found.
 const LIKENESS: f64 = 0.8;
 
 thread_local! {
-    /// Specs read by the client's current statement, so that a call per row costs no query per row.
-    static READ: RefCell<(i64, HashMap<String, Rc<Recipe>>)> = RefCell::new((0, HashMap::new()));
+    /// Specs read by the command that runs, so that a call per row costs no query per row.
+    static READ: RefCell<(Option<RunningCommand>, HashMap<String, Rc<Recipe>>)> = RefCell::new((None, HashMap::new()));
 }
 
 /// The spec of a registered numeric model.
 ///
 /// Errors: [`Fault::UnknownModel`] (42704) with like names, [`Fault::WrongModality`] (42809).
 pub fn numeric_spec(model_id: &str) -> Result<Rc<Recipe>, Fault> {
-    let statement = interrupts::statement_start();
+    let command = Some(RunningCommand::now());
     let cached = READ.with(|read| {
         let read = read.try_borrow().ok()?;
-        (read.0 == statement).then(|| read.1.get(model_id).cloned()).flatten()
+        (read.0 == command).then(|| read.1.get(model_id).cloned()).flatten()
     });
     if let Some(spec) = cached {
         return Ok(spec);
@@ -33,8 +33,8 @@ pub fn numeric_spec(model_id: &str) -> Result<Rc<Recipe>, Fault> {
     let spec = Rc::new(Recipe::from_json(&spec_json(model_id, "numeric")?)?);
     READ.with(|read| {
         if let Ok(mut read) = read.try_borrow_mut() {
-            if read.0 != statement {
-                *read = (statement, HashMap::new());
+            if read.0 != command {
+                *read = (command, HashMap::new());
             }
             read.1.insert(model_id.to_owned(), Rc::clone(&spec));
         }
@@ -62,9 +62,10 @@ pub fn spec_json(model_id: &str, modality: &'static str) -> Result<String, Fault
 
 fn near(model_id: &str) -> Result<Vec<String>, Fault> {
     let sql = format!("SELECT m.model_id FROM {}.embed_models m", schema()?);
+    let asked = model_id.to_lowercase();
     let mut names: Vec<(f64, String)> = select(&sql, &[], |row| required(row.text(1)?))?
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(model_id, &name), name))
+        .map(|name| (strsim::jaro_winkler(&asked, &name.to_lowercase()), name))
         .filter(|(likeness, _)| *likeness >= LIKENESS)
         .collect();
     names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
@@ -123,9 +124,4 @@ pub fn check_file_rights() -> Result<(), Fault> {
 pub fn drop_model(model_id: &str) -> Result<bool, Fault> {
     let sql = format!("DELETE FROM {}.embed_models m WHERE m.model_id OPERATOR(pg_catalog.=) $1", schema()?);
     Ok(execute(&sql, &[model_id.into()])? > 0)
-}
-
-/// Forgets specs read before the catalog was changed by this statement.
-pub fn forget() {
-    READ.with(|read| read.try_borrow_mut().map(|mut read| *read = (0, HashMap::new())).ok());
 }
