@@ -43,7 +43,6 @@ pub fn register_text_model(
     recipe.normalise = normalise.unwrap_or(recipe.normalise);
     try_out(&files, model_id, &recipe)?;
     models::register(model_id, "text", Some(recipe.dim as i32), &recipe.to_json()?, description)?;
-    models::forget();
     Ok(model_id.to_owned())
 }
 
