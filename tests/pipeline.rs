@@ -2,7 +2,7 @@
 //! nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use prometheus_embed::engine::numeric::pipeline::DayContext;
+use prometheus_embed::engine::numeric::pipeline::{DayContext, Members};
 use prometheus_embed::engine::numeric::{EntityRows, MarketSums, NumericModel, PriceSeries, Ready, Recipe};
 use prometheus_embed::engine::random::SplitMix64;
 use prometheus_embed::engine::{Day, Error};
@@ -68,7 +68,7 @@ fn try_vector(
     as_of: i32,
 ) -> Result<Vec<f32>, Error> {
     let model = Recipe::from_json(spec)?.model(window_days)?;
-    let context: DayContext = model.day(Day(as_of), sums(&model, all).as_ref())?;
+    let context: DayContext = model.day(Day(as_of), sums(&model, all).as_ref(), &Members::default())?;
     let rows = EntityRows::new(&model, series(&all[which]), model.in_universe("any"))?;
     match rows.ready(Day(as_of), &context) {
         Ok(Ready::Made(made)) => {

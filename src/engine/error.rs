@@ -71,6 +71,20 @@ pub enum Error {
     /// A model that measures against a market, and rows that come without one.
     #[error("the model measures returns against a market, which these rows do not carry")]
     NeedsMarket,
+    /// A fit with too little to learn from.
+    #[error("cannot fit: found {found} usable vectors that vary, need at least {needed}")]
+    TooFewToFit {
+        /// Vectors found.
+        found: usize,
+        /// Vectors needed.
+        needed: usize,
+    },
+    /// A stored part of a fitted model that no fit wrote.
+    #[error("part \"{name}\" of the model is malformed")]
+    MalformedPart {
+        /// Name of the part.
+        name: &'static str,
+    },
     /// A matrix beyond what is computed here.
     #[error("matrix of {rows} x {cols} exceeds the limit of {max} elements")]
     MatrixTooLarge {

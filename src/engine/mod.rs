@@ -5,11 +5,12 @@
 //! * [`text`]: documents, tokens, batches, pooling; [`registry`]: a model's files, checked; [`onnx`]: the
 //!   networks, run by ONNX Runtime. [`host`]: what these ask of the program around them.
 //! * [`day`]: calendar days.
-//! * [`linear`], [`random`]: what projections and fits need.
+//! * [`fit`]: what encoders learn; [`linear`], [`random`]: what projections and fits need.
 //! * [`error`]: what can go wrong, as values.
 
 pub mod day;
 pub mod error;
+pub mod fit;
 pub mod host;
 pub mod linear;
 pub mod numeric;

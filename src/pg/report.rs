@@ -183,6 +183,9 @@ fn engine_wording(error: &Error) -> Wording {
         Error::TooFewRows(_) | Error::NoVector(_) => Wording::code(ERRCODE_DATA_EXCEPTION),
         Error::NeedsMarket => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .hint("Use backfill_numeric(), or num_window_embed(instrument_id, as_of, ...), which read the price table."),
+        Error::TooFewToFit { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
+            .hint("Ask for fewer components, or fit on more entities or a longer window."),
+        Error::MalformedPart { .. } => Wording::code(ERRCODE_DATA_CORRUPTED),
         Error::MatrixTooLarge { .. } => Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
         Error::InvalidSpec { .. } => {
             Wording::code(ERRCODE_INVALID_PARAMETER_VALUE).hint("docs/encoders.md lists every key of a spec.")

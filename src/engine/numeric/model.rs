@@ -1,10 +1,13 @@
 //! Numeric models of every kind behind one face: recipe, model for one window length, rows of an entity.
 
+use std::rc::Rc;
+
 use super::super::day::Day;
 use super::super::error::{Error, Result};
 use super::features::FeatureRows;
 use super::market::MarketSums;
-use super::pipeline::{DayContext, PipelineModel, PipelineRows, PipelineSpec, Universe};
+use super::super::fit::FactorWeights;
+use super::pipeline::{DayContext, FactorSpec, Members, PipelineModel, PipelineRows, PipelineSpec, Universe};
 use super::series::PriceSeries;
 use super::spec::{NumericSpec, PriceColumn, WindowModel};
 use super::window::Window;
@@ -16,6 +19,8 @@ pub enum Recipe {
     Window(NumericSpec),
     /// Encoders by steps.
     Pipeline(PipelineSpec),
+    /// The same, projected on fitted factor portfolios.
+    Factors(FactorSpec, Rc<FactorWeights>),
 }
 
 impl Recipe {
@@ -27,7 +32,27 @@ impl Recipe {
         let value: serde_json::Value = serde_json::from_str(json).map_err(|e| invalid(e.to_string()))?;
         match value.get("encoder").and_then(|encoder| encoder.as_str()) {
             Some("pipeline") => PipelineSpec::from_json(json).map(Self::Pipeline),
+            Some("factors") => Err(Error::InvalidSpec {
+                key: "encoder".to_owned(),
+                problem: "\"factors\" come out of fit_embedding_model(), not out of a spec".to_owned(),
+            }),
             _ => NumericSpec::from_json(json).map(Self::Window),
+        }
+    }
+
+    /// Reads a recipe from the catalog; `part` finds what a fit stored beside the spec.
+    ///
+    /// Errors: as [`Recipe::from_json`], and [`Error::MalformedPart`] for what no fit wrote.
+    pub fn stored<E: From<Error>>(
+        json: &str,
+        part: impl Fn(&'static str) -> std::result::Result<Vec<u8>, E>,
+    ) -> std::result::Result<Self, E> {
+        match serde_json::from_str::<FactorSpec>(json) {
+            Ok(spec) => {
+                let weights = FactorWeights::unpack(&part("instruments")?, &part("weights")?)?;
+                Ok(Self::Factors(spec, Rc::new(weights)))
+            }
+            Err(_) => Ok(Self::from_json(json)?),
         }
     }
 
@@ -35,7 +60,7 @@ impl Recipe {
     pub fn price_column(&self) -> PriceColumn {
         match self {
             Self::Window(spec) => spec.price_column,
-            Self::Pipeline(spec) => spec.price_column,
+            Self::Factors(FactorSpec { base: spec, .. }, _) | Self::Pipeline(spec) => spec.price_column,
         }
     }
 
@@ -43,7 +68,7 @@ impl Recipe {
     pub fn dim(&self) -> Option<usize> {
         match self {
             Self::Window(spec) => spec.dim,
-            Self::Pipeline(spec) => Some(spec.dim),
+            Self::Factors(FactorSpec { base: spec, .. }, _) | Self::Pipeline(spec) => Some(spec.dim),
         }
     }
 
@@ -54,6 +79,10 @@ impl Recipe {
         match self {
             Self::Window(spec) => WindowModel::new(spec.clone(), window_days).map(NumericModel::Window),
             Self::Pipeline(spec) => PipelineModel::new(spec.clone(), window_days).map(NumericModel::Pipeline),
+            Self::Factors(spec, weights) => {
+                let model = PipelineModel::new(spec.base.clone(), window_days)?;
+                Ok(NumericModel::Pipeline(model.with_factors(Rc::clone(weights))))
+            }
         }
     }
 }
@@ -133,14 +162,33 @@ impl NumericModel {
         }
     }
 
-    /// What all vectors of one as-of date share. `sums` are those of the universe, from at least
+    /// The instruments whose prices the factors of every date depend on; none for models without factors.
+    pub fn member_ids(&self) -> &[String] {
+        match self {
+            Self::Window(_) => &[],
+            Self::Pipeline(model) => model.factors().map_or(&[], |factors| &factors.instruments),
+        }
+    }
+
+    /// Prepares the series of [`NumericModel::member_ids`] that `find` knows.
+    pub fn members(&self, mut find: impl FnMut(&str) -> Option<PriceSeries>) -> Members<'_> {
+        let Self::Pipeline(model) = self else { return Members::default() };
+        let found = |(index, name): (usize, &String)| {
+            let rows = PipelineRows::new(model, find(name)?, self.in_universe(name));
+            Some((index, rows))
+        };
+        Members(self.member_ids().iter().enumerate().filter_map(found).collect())
+    }
+
+    /// What all vectors of one as-of date share. `members` as [`NumericModel::members`] prepared them,
+    /// `sums` are those of the universe, from at least
     /// `look_back_days` before the date.
     ///
     /// Errors: [`Error::OutOfMemory`], [`Error::MatrixTooLarge`].
-    pub fn day(&self, as_of: Day, sums: Option<&MarketSums>) -> Result<DayContext> {
+    pub fn day(&self, as_of: Day, sums: Option<&MarketSums>, members: &Members<'_>) -> Result<DayContext> {
         match self {
             Self::Window(_) => Ok(DayContext::default()),
-            Self::Pipeline(model) => DayContext::new(model, as_of, sums),
+            Self::Pipeline(model) => DayContext::new(model, as_of, sums, members),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::super::super::day::Day;
 use super::super::super::error::Result;
 use super::super::super::linear::Matrix;
 use super::super::market::{MarketSums, MarketWindow};
+use super::encode::PipelineRows;
 use super::spec::{PipelineModel, Projection};
 
 /// Projection matrices kept by a thread: making one takes up to a second.
@@ -24,11 +25,16 @@ pub struct DayContext {
     pub(crate) digest: u64,
 }
 
+/// Rows of the instruments that fitted factors are made of, by their index among them.
+#[derive(Debug, Default)]
+pub struct Members<'a>(pub(crate) Vec<(usize, PipelineRows<'a>)>);
+
 impl DayContext {
-    /// Prepares `as_of`. `sums` are those of the universe, from at least `read_back_days` before.
+    /// Prepares `as_of`. `sums` are those of the universe, from at least `read_back_days` before; `members`
+    /// those of the model's factors.
     ///
     /// Errors: [`super::super::super::Error::OutOfMemory`], [`super::super::super::Error::MatrixTooLarge`].
-    pub fn new(model: &PipelineModel, as_of: Day, sums: Option<&MarketSums>) -> Result<Self> {
+    pub fn new(model: &PipelineModel, as_of: Day, sums: Option<&MarketSums>, members: &Members<'_>) -> Result<Self> {
         let rule = model.spec().market.as_ref();
         let market = match (rule, sums) {
             (Some(rule), Some(sums)) => {
@@ -38,7 +44,13 @@ impl DayContext {
             _ => None,
         };
         let digest = market.as_ref().map_or(0, MarketWindow::digest);
-        Ok(Self { market, matrix: projection_matrix(model)?, digest })
+        let matrix = match model.factors() {
+            None => projection_matrix(model)?,
+            Some(factors) => {
+                Some(Rc::new(factors.basis(&members.0, as_of, market.as_ref(), model.flat_dim())?))
+            }
+        };
+        Ok(Self { market, matrix, digest })
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::super::linear::normalise;
 use super::super::market::{MarketWindow, usable};
 use super::super::model::{Made, Refused};
 use super::super::series::PriceSeries;
-use super::context::DayContext;
+use super::context::{DayContext, Members};
 use super::features::Rows;
 use super::spec::{Channel, DayFeature, Layout, Missing, Normalise, PipelineModel};
 use super::standard;
@@ -138,7 +138,8 @@ impl<'a> PipelineRows<'a> {
     ///
     /// Errors: [`Refused`].
     pub fn make(&self, as_of: Day, context: &DayContext) -> std::result::Result<Made, Refused> {
-        if self.model.spec().market.is_some() && context.market.is_none() {
+        let needs_market = self.model.spec().market.is_some() || self.model.factors().is_some();
+        if needs_market && context.market.is_none() && context.matrix.is_none() {
             return Err(Refused { rows: 0, error: Error::NeedsMarket });
         }
         let refused =
@@ -167,7 +168,7 @@ impl<'a> PipelineRows<'a> {
     /// Errors: [`Refused`].
     pub fn make_latest(&self) -> std::result::Result<Made, Refused> {
         let as_of = self.rows.rows().last().map_or(Day(0), |row| row.day);
-        let context = DayContext::new(self.model, as_of, None).map_err(|error| Refused { rows: 0, error })?;
+        let context = DayContext::new(self.model, as_of, None, &Members::default()).map_err(|error| Refused { rows: 0, error })?;
         self.make(as_of, &context)
     }
 

@@ -12,6 +12,6 @@ mod features;
 pub mod spec;
 pub(crate) mod standard;
 
-pub use context::DayContext;
+pub use context::{DayContext, Members};
 pub use encode::{Encoded, PipelineRows, Refusal};
-pub use spec::{PipelineModel, PipelineSpec, Universe};
+pub use spec::{FactorSpec, PipelineModel, PipelineSpec, Universe};

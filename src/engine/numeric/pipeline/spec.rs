@@ -1,8 +1,11 @@
 //! The recipe of a pipeline model, as JSON, and its rules.
 
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::super::error::{Error, Result};
+use super::super::super::fit::FactorWeights;
 use super::super::super::vector::{MAX_DIM, check_dim};
 use super::super::spec::{MAX_WINDOW_DAYS, PriceColumn};
 
@@ -339,11 +342,42 @@ fn invalid(key: &str, problem: impl Into<String>) -> Error {
     Error::InvalidSpec { key: key.to_owned(), problem: problem.into() }
 }
 
+/// What a spec of fitted factors says under `encoder`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FactorTag {
+    /// A pipeline projected on factor portfolios.
+    Factors,
+}
+
+/// Recipe of a pipeline projected on fitted factors; the portfolios are stored beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactorSpec {
+    /// Kind of spec.
+    pub encoder: FactorTag,
+    /// Recipe of the windows.
+    pub base: PipelineSpec,
+    /// Id of the model that it was taken from.
+    pub base_model_id: String,
+    /// Number of factors.
+    pub components: usize,
+    /// As-of date of the fit.
+    pub fitted_as_of: String,
+    /// Window of the fit, in sessions.
+    pub fitted_window_days: usize,
+    /// Instruments that the factors are made of.
+    pub fitted_entities: usize,
+    /// Share of the squared returns that the factors kept at the fit.
+    pub explained: f64,
+}
+
 /// A validated recipe for one window length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PipelineModel {
     spec: PipelineSpec,
     window_days: usize,
+    factors: Option<Rc<FactorWeights>>,
 }
 
 impl PipelineModel {
@@ -366,7 +400,18 @@ impl PipelineModel {
             );
             return Err(invalid("projection.kind", problem));
         }
-        Ok(Self { spec, window_days: window_days as usize })
+        Ok(Self { spec, window_days: window_days as usize, factors: None })
+    }
+
+    /// The same, projected on fitted factors.
+    pub fn with_factors(mut self, factors: Rc<FactorWeights>) -> Self {
+        self.factors = Some(factors);
+        self
+    }
+
+    /// The factors to project on, if there are any.
+    pub fn factors(&self) -> Option<&FactorWeights> {
+        self.factors.as_deref()
     }
 
     /// The recipe.
