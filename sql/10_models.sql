@@ -1,7 +1,7 @@
 -- The model catalog: one row per model id, each with its whole recipe. A recipe never changes.
 CREATE TABLE embed_models (
     model_id    text PRIMARY KEY CHECK (model_id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'),
-    modality    text NOT NULL CHECK (modality IN ('numeric', 'text', 'joint')),
+    modality    text NOT NULL CHECK (modality IN ('numeric', 'text', 'joint', 'transform')),
     dim         int CHECK (dim BETWEEN 1 AND 65535),
     spec        jsonb NOT NULL CHECK (jsonb_typeof(spec) = 'object'),
     sha256      text CHECK (sha256 ~ '^[0-9a-f]{64}$'),

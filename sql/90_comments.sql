@@ -52,6 +52,18 @@ COMMENT ON FUNCTION backfill_numeric(text, text, int, text, text[], text, int, i
     'The same for dates given as text, so that plain literals can be passed.';
 
 -- Model catalog
+COMMENT ON FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, text) IS
+    'Learns factors of returns (numeric base) or principal components (text base) from what is known at a date, and registers them under a new id.';
+COMMENT ON TABLE embed_model_parts IS
+    'What fits learned: matrices of fitted models.';
+COMMENT ON COLUMN embed_model_parts.model_id IS
+    'The fitted model.';
+COMMENT ON COLUMN embed_model_parts.part IS
+    'Which part: instruments and weights of factors, mean and directions of components.';
+COMMENT ON COLUMN embed_model_parts.content IS
+    'Names, one a line; or a matrix: rows and columns as uint32, then float64, little endian.';
+COMMENT ON FUNCTION embed_model_parts_guard() IS
+    'Internal: trigger that keeps fitted models as they are.';
 COMMENT ON TABLE embed_models IS
     'Embedding models: one row per id with its whole recipe, which never changes.';
 COMMENT ON COLUMN embed_models.model_id IS

@@ -5,6 +5,7 @@
 mod api;
 mod backfill;
 mod ffi;
+mod fit;
 mod report;
 mod settings;
 mod spi;
@@ -23,6 +24,7 @@ pub extern "C-unwind" fn _PG_init() {
 
 pgrx::extension_sql_file!("../../sql/00_preconditions.sql", name = "preconditions", bootstrap);
 pgrx::extension_sql_file!("../../sql/10_models.sql", name = "models", requires = ["preconditions"]);
+pgrx::extension_sql_file!("../../sql/12_model_parts.sql", name = "model_parts", requires = ["models"]);
 pgrx::extension_sql_file!(
     "../../sql/20_aggregates.sql",
     name = "aggregates",
@@ -71,6 +73,7 @@ pgrx::extension_sql_file!(
     name = "privileges",
     requires = [
         "models",
+        api::fit::fit_embedding_model,
         api::backfill_numeric::backfill_numeric,
         api::backfill_numeric::backfill_numeric_days,
         api::models::register_numeric_model,

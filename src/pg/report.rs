@@ -47,6 +47,9 @@ pub enum Fault {
     /// A model id that is taken.
     #[error("model \"{model_id}\" already exists")]
     ModelExists { model_id: String },
+    /// A model that nothing can be fitted on.
+    #[error("cannot fit on model \"{model_id}\": {reason}")]
+    CannotFit { model_id: String, reason: String },
     /// An id that no model may have.
     #[error("invalid model id \"{model_id}\"")]
     InvalidModelId { model_id: String },
@@ -226,6 +229,8 @@ fn fault_wording(fault: &Fault) -> Wording {
         Fault::ModelExists { .. } => Wording::code(ERRCODE_DUPLICATE_OBJECT)
             .detail("A model id never changes its meaning.")
             .hint("Register the changed recipe under a new id."),
+        Fault::CannotFit { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE)
+            .hint("Fit on a pipeline model such as num-regime-core-v2, or on a text model."),
         Fault::InvalidModelId { .. } => Wording::code(ERRCODE_INVALID_NAME).detail(
             "A model id begins with a letter or digit and has up to 63 letters, digits, dots, dashes and underscores.",
         ),

@@ -40,7 +40,11 @@ impl Moments {
         for (i, &value) in x.iter().enumerate() {
             self.sum[i] += value;
             // The lower half is enough.
-            self.products.row_mut(i).iter_mut().zip(&x[..=i]).for_each(|(slot, other)| *slot += value * other);
+            self.products
+                .row_mut(i)
+                .iter_mut()
+                .zip(&x[..=i])
+                .for_each(|(slot, other)| *slot += value * other);
         }
         Ok(true)
     }

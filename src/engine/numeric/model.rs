@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::super::day::Day;
 use super::super::error::{Error, Result};
+use super::super::fit::FactorWeights;
 use super::features::FeatureRows;
 use super::market::MarketSums;
-use super::super::fit::FactorWeights;
 use super::pipeline::{DayContext, FactorSpec, Members, PipelineModel, PipelineRows, PipelineSpec, Universe};
 use super::series::PriceSeries;
 use super::spec::{NumericSpec, PriceColumn, WindowModel};

@@ -6,6 +6,7 @@ pub mod aggregate;
 pub mod arguments;
 pub mod backfill_numeric;
 pub mod backfill_text;
+pub mod fit;
 pub mod market;
 pub mod migrate;
 pub mod models;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::engine::Day;
+use crate::engine::numeric::pipeline::Members;
 use crate::engine::numeric::{MarketSums, NumericModel, PriceSeries};
 use crate::pg::ffi::interrupts;
 use crate::pg::report::Fault;
@@ -49,6 +50,28 @@ impl Market {
             }
         }
         Ok(Self { sums: Some(sums), series: Some(series.into_iter().collect()) })
+    }
+
+    /// The series of the instruments that the model's factors are made of.
+    ///
+    /// Errors: those of reading.
+    pub fn members<'m>(
+        &self,
+        model: &'m NumericModel,
+        prices: &Relation,
+        (from, to): (Day, Day),
+    ) -> Result<Members<'m>, Fault> {
+        let ids: Vec<&str> = model.member_ids().iter().map(String::as_str).collect();
+        if ids.is_empty() {
+            return Ok(Members::default());
+        }
+        if let Some(series) = &self.series {
+            return Ok(model.members(|name| series.get(name)?.as_ref().ok().cloned()));
+        }
+        let read = prices::series(prices, model.price_column(), &ids, from, to)?;
+        let mut read: HashMap<_, _> =
+            read.into_iter().filter_map(|(name, s)| Some((name, s.ok()?))).collect();
+        Ok(model.members(|name| read.remove(name)))
     }
 
     /// The series of `names`: those at hand, or read from the price table where none are.

@@ -69,7 +69,8 @@ impl<'a> NumericBackfill<'a> {
         // are sure to hold them.
         let whole = matches!(self.model.universe(), Some(Universe::Prices {}));
         let mut market = Market::read(self.model, self.prices, (from, last), whole)?;
-        let context = |&day: &Day| self.model.day(day, market.sums.as_ref());
+        let members = market.members(self.model, self.prices, (from, last))?;
+        let context = |&day: &Day| self.model.day(day, market.sums.as_ref(), &members);
         let contexts = self.days.iter().map(context).collect::<crate::engine::Result<_>>()?;
         let mut run = Run { job: self, fresh, contexts, entries: Vec::new() };
         // Five trading days of seven, and some room for short spans.

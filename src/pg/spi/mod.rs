@@ -12,3 +12,4 @@ pub mod profiles;
 pub mod query;
 pub mod relation;
 pub mod text_rows;
+pub mod text_vectors;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::extension::schema;
 use super::query::{execute, required, select, select_first};
+use crate::engine::Error;
 use crate::engine::numeric::Recipe;
 use crate::pg::ffi::transaction::RunningCommand;
 use crate::pg::report::Fault;
@@ -30,7 +31,8 @@ pub fn numeric_spec(model_id: &str) -> Result<Rc<Recipe>, Fault> {
     if let Some(spec) = cached {
         return Ok(spec);
     }
-    let spec = Rc::new(Recipe::from_json(&spec_json(model_id, "numeric")?)?);
+    let json = spec_json(model_id, "numeric")?;
+    let spec = Rc::new(Recipe::stored(&json, |name| part(model_id, name))?);
     READ.with(|read| {
         if let Ok(mut read) = read.try_borrow_mut() {
             if read.0 != command {
@@ -118,6 +120,38 @@ pub fn check_file_rights() -> Result<(), Fault> {
     let sql = "SELECT 'yes'::pg_catalog.text \
                WHERE pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name, 'USAGE'::pg_catalog.text)";
     select_first(sql, &[], |_| Ok(()))?.ok_or(Fault::FileRights)
+}
+
+/// The modality of a registered model. Errors: [`Fault::UnknownModel`] (42704).
+pub fn modality(model_id: &str) -> Result<String, Fault> {
+    let sql = format!(
+        "SELECT m.modality FROM {}.embed_models m WHERE m.model_id OPERATOR(pg_catalog.=) $1",
+        schema()?
+    );
+    let found = select_first(&sql, &[model_id.into()], |row| required(row.text(1)?))?;
+    found
+        .map_or_else(|| Err(Fault::UnknownModel { model_id: model_id.to_owned(), near: near(model_id)? }), Ok)
+}
+
+/// Stores what a fit learned beside its model.
+pub fn add_parts(model_id: &str, parts: &[(&'static str, Vec<u8>)]) -> Result<(), Fault> {
+    let sql =
+        format!("INSERT INTO {}.embed_model_parts (model_id, part, content) VALUES ($1, $2, $3)", schema()?);
+    for (part, content) in parts {
+        execute(&sql, &[model_id.into(), (*part).into(), content.as_slice().into()])?;
+    }
+    Ok(())
+}
+
+/// What a fit stored beside its model. Errors: [`Error::MalformedPart`] when it is not there.
+pub fn part(model_id: &str, part: &'static str) -> Result<Vec<u8>, Fault> {
+    let sql = format!(
+        "SELECT p.content FROM {}.embed_model_parts p WHERE p.model_id OPERATOR(pg_catalog.=) $1 \
+           AND p.part OPERATOR(pg_catalog.=) $2",
+        schema()?
+    );
+    let found = select_first(&sql, &[model_id.into(), part.into()], |row| required(row.bytes(1)?))?;
+    Ok(found.ok_or(Error::MalformedPart { name: part })?)
 }
 
 /// Removes a model that a user registered; whether there was one.

@@ -34,7 +34,12 @@ impl DayContext {
     /// those of the model's factors.
     ///
     /// Errors: [`super::super::super::Error::OutOfMemory`], [`super::super::super::Error::MatrixTooLarge`].
-    pub fn new(model: &PipelineModel, as_of: Day, sums: Option<&MarketSums>, members: &Members<'_>) -> Result<Self> {
+    pub fn new(
+        model: &PipelineModel,
+        as_of: Day,
+        sums: Option<&MarketSums>,
+        members: &Members<'_>,
+    ) -> Result<Self> {
         let rule = model.spec().market.as_ref();
         let market = match (rule, sums) {
             (Some(rule), Some(sums)) => {
@@ -51,6 +56,13 @@ impl DayContext {
             }
         };
         Ok(Self { market, matrix, digest })
+    }
+}
+
+impl DayContext {
+    /// The market's sessions, for models that have one.
+    pub fn market(&self) -> Option<&MarketWindow> {
+        self.market.as_ref()
     }
 }
 

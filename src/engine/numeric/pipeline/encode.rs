@@ -168,7 +168,8 @@ impl<'a> PipelineRows<'a> {
     /// Errors: [`Refused`].
     pub fn make_latest(&self) -> std::result::Result<Made, Refused> {
         let as_of = self.rows.rows().last().map_or(Day(0), |row| row.day);
-        let context = DayContext::new(self.model, as_of, None, &Members::default()).map_err(|error| Refused { rows: 0, error })?;
+        let context = DayContext::new(self.model, as_of, None, &Members::default())
+            .map_err(|error| Refused { rows: 0, error })?;
         self.make(as_of, &context)
     }
 
