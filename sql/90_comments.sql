@@ -62,6 +62,8 @@ COMMENT ON COLUMN embed_model_parts.part IS
     'Which part: instruments and weights of factors, mean and directions of components.';
 COMMENT ON COLUMN embed_model_parts.content IS
     'Names, one a line; or a matrix: rows and columns as uint32, then float64, little endian.';
+COMMENT ON TRIGGER embed_model_parts_guard ON embed_model_parts IS
+    'Keeps fitted models as they are.';
 COMMENT ON FUNCTION embed_model_parts_guard() IS
     'Internal: trigger that keeps fitted models as they are.';
 COMMENT ON TABLE embed_models IS

@@ -52,7 +52,6 @@ pub fn fit_embedding_model(
             reason: format!("it is a {found} model"),
         })?,
     };
-    models::forget();
     let Fitted { entities, components, explained } = fitted;
     Ok(TableIterator::once((request.model_id.to_owned(), entities as i32, components as i32, explained)))
 }
