@@ -81,10 +81,10 @@ cargo_pgrx_tool() {
     have=$(cargo_pgrx --version 2>/dev/null | sed -nE 's/^cargo-pgrx ([0-9.]+).*/\1/p' || true)
     if [ -z "$have" ]; then
         say "    compiling cargo-pgrx $want (some minutes, once per machine)"
-        cargo install cargo-pgrx --version "=$want" --locked --quiet
+        cargo install cargo-pgrx --version "=$want" --locked
     elif [ "$have" != "$want" ]; then
         say "    compiling cargo-pgrx $want into build/tools: yours is $have and stays (some minutes, once)"
-        cargo install cargo-pgrx --version "=$want" --locked --quiet --root build/tools
+        cargo install cargo-pgrx --version "=$want" --locked --root build/tools
     fi
     pgrx_knows "$PG_MAJOR" || cargo_pgrx init "--pg$PG_MAJOR" "$(pg_config_path)" --no-run
 }
