@@ -79,6 +79,14 @@ pub enum Error {
         /// Vectors needed.
         needed: usize,
     },
+    /// A model that nothing can be fitted on.
+    #[error("cannot fit on model \"{model_id}\": {reason}")]
+    CannotFit {
+        /// The model.
+        model_id: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A stored part of a fitted model that no fit wrote.
     #[error("part \"{name}\" of the model is malformed")]
     MalformedPart {

@@ -47,9 +47,6 @@ pub enum Fault {
     /// A model id that is taken.
     #[error("model \"{model_id}\" already exists")]
     ModelExists { model_id: String },
-    /// A model that nothing can be fitted on.
-    #[error("cannot fit on model \"{model_id}\": {reason}")]
-    CannotFit { model_id: String, reason: String },
     /// An id that no model may have.
     #[error("invalid model id \"{model_id}\"")]
     InvalidModelId { model_id: String },
@@ -188,6 +185,8 @@ fn engine_wording(error: &Error) -> Wording {
             .hint("Use backfill_numeric(), or num_window_embed(instrument_id, as_of, ...), which read the price table."),
         Error::TooFewToFit { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
             .hint("Ask for fewer components, or fit on more entities or a longer window."),
+        Error::CannotFit { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE)
+            .hint("Fit on a pipeline model such as num-regime-core-v2, or on a text model."),
         Error::MalformedPart { .. } => Wording::code(ERRCODE_DATA_CORRUPTED),
         Error::MatrixTooLarge { .. } => Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
         Error::InvalidSpec { .. } => {
@@ -229,8 +228,6 @@ fn fault_wording(fault: &Fault) -> Wording {
         Fault::ModelExists { .. } => Wording::code(ERRCODE_DUPLICATE_OBJECT)
             .detail("A model id never changes its meaning.")
             .hint("Register the changed recipe under a new id."),
-        Fault::CannotFit { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE)
-            .hint("Fit on a pipeline model such as num-regime-core-v2, or on a text model."),
         Fault::InvalidModelId { .. } => Wording::code(ERRCODE_INVALID_NAME).detail(
             "A model id begins with a letter or digit and has up to 63 letters, digits, dots, dashes and underscores.",
         ),

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use super::arguments::{day, required};
 use super::models::check_id;
+use crate::engine::Error;
 use crate::engine::numeric::Recipe;
 use crate::engine::numeric::pipeline::spec::Normalise;
 use crate::pg::ffi::regclass::Regclass;
@@ -47,26 +48,24 @@ pub fn fit_embedding_model(
             let table = Relation::open(embeddings, "embeddings", "text_embeddings", &text_vectors::COLUMNS)?;
             components::fit(&request, required(source_type, "source_type")?, &table)?
         }
-        found => Err(Fault::CannotFit {
-            model_id: request.base_model_id.to_owned(),
-            reason: format!("it is a {found} model"),
-        })?,
+        "joint" => Err(cannot_fit(&request, "it is a joint model"))?,
+        _ => Err(cannot_fit(&request, "it is fitted already"))?,
     };
     let Fitted { entities, components, explained } = fitted;
     Ok(TableIterator::once((request.model_id.to_owned(), entities as i32, components as i32, explained)))
 }
 
+fn cannot_fit(request: &Request<'_>, reason: &'static str) -> Fault {
+    Error::CannotFit { model_id: request.base_model_id.to_owned(), reason }.into()
+}
+
 fn fit_factors(request: &Request<'_>, prices: Option<Regclass>) -> Result<Fitted, Fault> {
     let recipe = models::numeric_spec(request.base_model_id)?;
-    let cannot = |reason: &str| Fault::CannotFit {
-        model_id: request.base_model_id.to_owned(),
-        reason: reason.to_owned(),
-    };
     let base = match &*recipe {
         Recipe::Pipeline(base) if base.normalise == Normalise::L2 => base,
-        Recipe::Pipeline(_) => return Err(cannot("its vectors have no unit length")),
-        Recipe::Window(_) => return Err(cannot("its encoder learns nothing")),
-        Recipe::Factors(..) => return Err(cannot("it is fitted already")),
+        Recipe::Pipeline(_) => return Err(cannot_fit(request, "its vectors have no unit length")),
+        Recipe::Window(_) => return Err(cannot_fit(request, "its encoder learns nothing")),
+        Recipe::Factors(..) => return Err(cannot_fit(request, "it is fitted already")),
     };
     let table = Relation::open(prices, "prices", "prices_daily", &price_table::columns(base.price_column))?;
     factors::fit(request, base, &table)
