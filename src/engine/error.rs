@@ -62,6 +62,12 @@ pub enum Error {
         /// Length found, in bytes.
         bytes: usize,
     },
+    /// Packed search results of impossible form.
+    #[error("packed search results of {bytes} bytes are malformed")]
+    PackedList {
+        /// Length found, in bytes.
+        bytes: usize,
+    },
     /// A window with fewer rows than its model allows.
     #[error(transparent)]
     TooFewRows(#[from] super::numeric::TooFewRows),
@@ -126,6 +132,25 @@ pub enum Error {
     /// Something about a text model or a text.
     #[error(transparent)]
     Text(#[from] super::text::TextError),
+    /// A weight that is negative or not finite as float32.
+    #[error("weight {position} must be a finite number of at least 0, not {value}")]
+    InvalidWeight {
+        /// Its position, from 1.
+        position: usize,
+        /// Value found.
+        value: f64,
+    },
+    /// Not one weight per vector.
+    #[error("{vectors} vectors need as many weights, not {weights}")]
+    WeightCount {
+        /// Vectors given.
+        vectors: usize,
+        /// Weights given.
+        weights: usize,
+    },
+    /// Weights that sum to zero in float32.
+    #[error("weights sum to zero")]
+    ZeroWeights,
     /// An allocation that the system refused.
     #[error("out of memory")]
     OutOfMemory,

@@ -4,6 +4,8 @@
 //! * [`numeric`]: price series, windows and their encoders.
 //! * [`text`]: documents, tokens, batches, pooling; [`registry`]: a model's files, checked; [`onnx`]: the
 //!   networks, run by ONNX Runtime. [`host`]: what these ask of the program around them.
+//! * [`joint`]: fusing vectors of several models into one.
+//! * [`search`]: the nearest of many vectors.
 //! * [`day`]: calendar days.
 //! * [`fit`]: what encoders learn; [`linear`], [`random`]: what projections and fits need.
 //! * [`error`]: what can go wrong, as values.
@@ -12,12 +14,14 @@ pub mod day;
 pub mod error;
 pub mod fit;
 pub mod host;
+pub mod joint;
 pub mod linear;
 pub mod numeric;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 pub mod random;
 pub mod registry;
+pub mod search;
 pub mod simd;
 pub mod text;
 pub mod vector;

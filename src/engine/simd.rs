@@ -11,9 +11,6 @@
 /// Independent partial sums of a kernel.
 pub const LANES: usize = 16;
 
-/// Bytes that fill all lanes once.
-const BLOCK: usize = LANES * 4;
-
 /// Dot product and squared norms of two vectors, in float64.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Products {
@@ -34,6 +31,19 @@ pub fn products(a: &[u8], b: &[u8]) -> Products {
         return unsafe { products_avx2(a, b) };
     }
     products_lanes::<false>(a, b)
+}
+
+/// Dot product of `query` and the little-endian float32 vector `b`, and the squared norm of `b`: the same bits
+/// as [`products`] gives, for a query that was widened to float64 once.
+///
+/// Both results are finite exactly when every component of `b` is (and the query's are).
+pub fn query_products(query: &[f64], b: &[u8]) -> (f64, f64) {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the CPU has AVX2 and FMA, the only requirement of the function.
+        return unsafe { query_products_avx2(query, b) };
+    }
+    query_products_lanes::<false>(query, b)
 }
 
 /// Sum of squared differences of two little-endian float32 vectors, each difference taken in float64.
@@ -67,15 +77,30 @@ fn products_avx2(a: &[u8], b: &[u8]) -> Products {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn query_products_avx2(query: &[f64], b: &[u8]) -> (f64, f64) {
+    query_products_lanes::<true>(query, b)
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn squared_distance_avx2(a: &[u8], b: &[u8]) -> f64 {
     squared_distance_lanes(a, b)
 }
 
+/// A component as stored.
+type Stored = [u8; 4];
+
+/// Components that fill all lanes once, and those left over. Fixed sizes, so that no bounds are checked
+/// inside the loops and the compiler can use whole registers.
 #[inline(always)]
-fn component(block: &[u8], lane: usize) -> f64 {
-    let at = lane * 4;
-    f64::from(f32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]))
+fn blocks(vector: &[u8]) -> (&[[Stored; LANES]], &[Stored]) {
+    vector.as_chunks::<4>().0.as_chunks::<LANES>()
+}
+
+#[inline(always)]
+fn wide(component: Stored) -> f64 {
+    f64::from(f32::from_le_bytes(component))
 }
 
 #[inline(always)]
@@ -83,42 +108,63 @@ fn add_product<const FMA: bool>(sum: f64, x: f64, y: f64) -> f64 {
     if FMA { x.mul_add(y, sum) } else { x * y + sum }
 }
 
+// The loops are written out for blocks and tails: a closure would be compiled for the narrow instruction set.
+
 #[inline(always)]
 fn products_lanes<const FMA: bool>(a: &[u8], b: &[u8]) -> Products {
     let (mut dot, mut norm_a, mut norm_b) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    let (blocks_a, blocks_b) = (a.chunks_exact(BLOCK), b.chunks_exact(BLOCK));
-    let (tail_a, tail_b) = (blocks_a.remainder(), blocks_b.remainder());
-    let mut step = |block_a: &[u8], block_b: &[u8], lanes: usize| {
-        for lane in 0..lanes {
-            let (x, y) = (component(block_a, lane), component(block_b, lane));
+    let ((blocks_a, tail_a), (blocks_b, tail_b)) = (blocks(a), blocks(b));
+    for (block_a, block_b) in blocks_a.iter().zip(blocks_b) {
+        for lane in 0..LANES {
+            let (x, y) = (wide(block_a[lane]), wide(block_b[lane]));
             dot[lane] = add_product::<FMA>(dot[lane], x, y);
             norm_a[lane] = add_product::<FMA>(norm_a[lane], x, x);
             norm_b[lane] = add_product::<FMA>(norm_b[lane], y, y);
         }
-    };
-    for (block_a, block_b) in blocks_a.zip(blocks_b) {
-        step(block_a, block_b, LANES);
     }
-    step(tail_a, tail_b, tail_a.len().min(tail_b.len()) / 4);
+    for (lane, (&x, &y)) in tail_a.iter().zip(tail_b).enumerate() {
+        let (x, y) = (wide(x), wide(y));
+        dot[lane] = add_product::<FMA>(dot[lane], x, y);
+        norm_a[lane] = add_product::<FMA>(norm_a[lane], x, x);
+        norm_b[lane] = add_product::<FMA>(norm_b[lane], y, y);
+    }
     Products { dot: tree_sum(dot), norm_a: tree_sum(norm_a), norm_b: tree_sum(norm_b) }
+}
+
+#[inline(always)]
+fn query_products_lanes<const FMA: bool>(query: &[f64], b: &[u8]) -> (f64, f64) {
+    let (mut dot, mut norm_b) = ([0.0; LANES], [0.0; LANES]);
+    let ((blocks_q, tail_q), (blocks_b, tail_b)) = (query.as_chunks::<LANES>(), blocks(b));
+    for (block_q, block_b) in blocks_q.iter().zip(blocks_b) {
+        for lane in 0..LANES {
+            let y = wide(block_b[lane]);
+            dot[lane] = add_product::<FMA>(dot[lane], block_q[lane], y);
+            norm_b[lane] = add_product::<FMA>(norm_b[lane], y, y);
+        }
+    }
+    for (lane, (&x, &y)) in tail_q.iter().zip(tail_b).enumerate() {
+        let y = wide(y);
+        dot[lane] = add_product::<FMA>(dot[lane], x, y);
+        norm_b[lane] = add_product::<FMA>(norm_b[lane], y, y);
+    }
+    (tree_sum(dot), tree_sum(norm_b))
 }
 
 #[inline(always)]
 fn squared_distance_lanes(a: &[u8], b: &[u8]) -> f64 {
     let mut sum = [0.0; LANES];
-    let (blocks_a, blocks_b) = (a.chunks_exact(BLOCK), b.chunks_exact(BLOCK));
-    let (tail_a, tail_b) = (blocks_a.remainder(), blocks_b.remainder());
-    let mut step = |block_a: &[u8], block_b: &[u8], lanes: usize| {
-        for (lane, sum) in sum.iter_mut().enumerate().take(lanes) {
-            // The square of a float64 difference is rounded: no fused form here, so that all CPUs agree.
-            let difference = component(block_a, lane) - component(block_b, lane);
-            *sum += difference * difference;
+    let ((blocks_a, tail_a), (blocks_b, tail_b)) = (blocks(a), blocks(b));
+    // The square of a float64 difference is rounded: no fused form here, so that all CPUs agree.
+    for (block_a, block_b) in blocks_a.iter().zip(blocks_b) {
+        for lane in 0..LANES {
+            let difference = wide(block_a[lane]) - wide(block_b[lane]);
+            sum[lane] += difference * difference;
         }
-    };
-    for (block_a, block_b) in blocks_a.zip(blocks_b) {
-        step(block_a, block_b, LANES);
     }
-    step(tail_a, tail_b, tail_a.len().min(tail_b.len()) / 4);
+    for (lane, (&x, &y)) in tail_a.iter().zip(tail_b).enumerate() {
+        let difference = wide(x) - wide(y);
+        sum[lane] += difference * difference;
+    }
     tree_sum(sum)
 }
 
@@ -154,6 +200,11 @@ mod tests {
             for (x, y) in [(wide.dot, narrow.dot), (wide.norm_a, narrow.norm_a), (wide.norm_b, narrow.norm_b),
                 (squared_distance(&a, &b), squared_distance_lanes(&a, &b))] {
                 prop_assert!(x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()));
+            }
+            let query: Vec<f64> = a.chunks_exact(4).map(|c| f64::from(f32::from_le_bytes([c[0], c[1], c[2], c[3]]))).collect();
+            for (dot, norm) in [query_products(&query, &b), query_products_lanes::<false>(&query, &b)] {
+                prop_assert!(dot.to_bits() == wide.dot.to_bits() || (dot.is_nan() && wide.dot.is_nan()));
+                prop_assert!(norm.to_bits() == wide.norm_b.to_bits() || (norm.is_nan() && wide.norm_b.is_nan()));
             }
         }
     }

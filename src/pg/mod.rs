@@ -6,6 +6,7 @@ mod api;
 mod backfill;
 mod ffi;
 mod fit;
+mod joint_sql;
 mod report;
 mod settings;
 mod spi;

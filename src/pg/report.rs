@@ -4,12 +4,15 @@
 //! Wording follows PostgreSQL's style: the message is lower case without a full stop and carries the
 //! values; detail and hint are sentences.
 
+mod joint;
 mod text;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::engine::Error;
+
+pub use joint::JointFault;
 
 /// What can go wrong on the Postgres floor, beside the engine's errors.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +92,9 @@ pub enum Fault {
     /// No schema of the search_path exists.
     #[error("no schema to create the tables in")]
     NoSchema { search_path: String },
+    /// Something about joint spaces and searches.
+    #[error(transparent)]
+    Joint(#[from] JointFault),
     /// The extension's own schema was not found.
     #[error("extension \"prometheus_embed\" is not installed in this database")]
     NotInstalled,
@@ -179,7 +185,6 @@ fn engine_wording(error: &Error) -> Wording {
         Error::DuplicateDay { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
             .detail("Which of the rows counts would be chance.")
             .hint("Pass one row per instrument and day."),
-        Error::PackedSeries { .. } => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION),
         Error::TooFewRows(_) | Error::NoVector(_) => Wording::code(ERRCODE_DATA_EXCEPTION),
         Error::NeedsMarket => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .hint("Use backfill_numeric(), or num_window_embed(instrument_id, as_of, ...), which read the price table."),
@@ -189,11 +194,16 @@ fn engine_wording(error: &Error) -> Wording {
             .hint("Fit on a pipeline model such as num-regime-core-v2, or on a text model."),
         Error::MalformedPart { .. } => Wording::code(ERRCODE_DATA_CORRUPTED),
         Error::MatrixTooLarge { .. } => Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+        Error::PackedSeries { .. } | Error::PackedList { .. } => {
+            Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION)
+        }
         Error::InvalidSpec { .. } => {
             Wording::code(ERRCODE_INVALID_PARAMETER_VALUE).hint("docs/encoders.md lists every key of a spec.")
         }
         Error::OutOfRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
         Error::Text(error) => text::wording(error),
+        Error::InvalidWeight { .. } | Error::ZeroWeights => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
+        Error::WeightCount { .. } => Wording::code(ERRCODE_ARRAY_ELEMENT_ERROR),
         Error::OutOfMemory => Wording::code(ERRCODE_OUT_OF_MEMORY),
     }
 }
@@ -258,6 +268,7 @@ fn fault_wording(fault: &Fault) -> Wording {
         Fault::NoSchema { search_path } => Wording::code(ERRCODE_INVALID_SCHEMA_NAME)
             .detail(format!("search_path is {search_path}, and none of its schemas exists or may be used."))
             .hint("Create the schema, or set search_path so that it begins with one that exists."),
+        Fault::Joint(fault) => joint::wording(fault),
         Fault::Spi(_) | Fault::Internal { .. } => Wording::code(ERRCODE_INTERNAL_ERROR)
             .hint("This is a bug of prometheus_embed; please report it with the statement that showed it."),
     }

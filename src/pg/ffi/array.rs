@@ -120,7 +120,7 @@ unsafe fn shape(array: NonNull<pg_sys::ArrayType>) -> Shape {
     }
 }
 
-/// `text[]`, elements read in place.
+/// `text[]` or `bytea[]`, elements read in place.
 #[derive(Debug)]
 pub struct ItemArray<'a, T: ?Sized> {
     items: Vec<Option<&'a [u8]>>,
@@ -129,6 +129,15 @@ pub struct ItemArray<'a, T: ?Sized> {
 }
 
 pgrx::impl_sql_translatable!(ItemArray<'_, str>, "text[]");
+pgrx::impl_sql_translatable!(ItemArray<'_, [u8]>, "bytea[]");
+
+impl ItemArray<'_, [u8]> {
+    /// The elements in order. Errors: as [`NumberArray::values`].
+    pub fn values(&self, argument: &'static str) -> Result<Vec<&[u8]>, Fault> {
+        self.shape.check(argument)?;
+        Ok(self.items.iter().copied().flatten().collect())
+    }
+}
 
 impl ItemArray<'_, str> {
     /// The elements in order. Errors: as [`NumberArray::values`].
@@ -149,7 +158,7 @@ fn utf8<'a>(item: &'a [u8], argument: &'static str) -> Result<&'a str, Fault> {
     std::str::from_utf8(item).map_err(|_| Fault::NotUtf8 { argument })
 }
 
-// SAFETY: the SQL type is declared as an array of varlena elements (text).
+// SAFETY: the SQL type is declared as an array of varlena elements (text or bytea).
 unsafe impl<'fcx, T: ?Sized> ArgAbi<'fcx> for ItemArray<'fcx, T> {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: as for NumberArray; deconstruct_array points into the detoasted array, which lives as

@@ -1,4 +1,4 @@
-//! `jsonb` arguments as JSON text. pgrx's own type parses while it reads arguments, and turns what its parser
+//! `jsonb` arguments: as JSON text, or untouched until they are looked at. pgrx's own type parses while it reads arguments, and turns what its parser
 //! refuses and Postgres allows (deep nesting, huge numbers) into an internal error.
 
 use std::ffi::CStr;
@@ -29,5 +29,41 @@ impl FromDatum for JsonText {
         // the call; the text is copied before anything can free it.
         let text = unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)]) }?;
         Some(Self(text.to_string_lossy().into_owned()))
+    }
+}
+
+/// A `jsonb` argument, neither detoasted nor parsed.
+#[derive(Debug, Clone, Copy)]
+pub struct RawJsonb(pg_sys::Datum);
+
+pgrx::impl_sql_translatable!(RawJsonb, "jsonb");
+
+impl FromDatum for RawJsonb {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        (!is_null).then_some(Self(datum))
+    }
+}
+
+// SAFETY: the SQL type is declared as jsonb, and the value is only handed to functions of jsonb.
+unsafe impl<'fcx> ArgAbi<'fcx> for RawJsonb {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: as above; a NULL never reaches this (Option arguments).
+        unsafe { arg.unbox_arg_using_from_datum::<Self>() }.unwrap_or(Self(pg_sys::Datum::null()))
+    }
+}
+
+impl RawJsonb {
+    /// Its text, as a cast to `text` gives it.
+    pub fn text(self) -> String {
+        // SAFETY: the datum is a jsonb.
+        let text = unsafe { JsonText::from_polymorphic_datum(self.0, false, pg_sys::JSONBOID) };
+        text.map_or_else(String::new, |text| text.0)
+    }
+
+    /// Whether it contains `other`, as the operator `@>` says.
+    pub fn contains(self, other: Self) -> bool {
+        let args = [Some(self.0), Some(other.0)];
+        // SAFETY: jsonb_contains takes two jsonb and returns a boolean.
+        unsafe { pgrx::direct_function_call::<bool>(pg_sys::jsonb_contains, &args) }.unwrap_or(false)
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod extension;
 pub mod instruments;
+pub mod joint_search;
 pub mod migrations;
 pub mod models;
 pub mod numeric_rows;
@@ -11,5 +12,6 @@ pub mod prices;
 pub mod profiles;
 pub mod query;
 pub mod relation;
+pub mod spaces;
 pub mod text_rows;
 pub mod text_vectors;

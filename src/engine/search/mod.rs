@@ -1,0 +1,211 @@
+//! The nearest of many vectors: exact, one pass, bounded memory.
+//!
+//! Order: cosine descending, then Euclidean distance ascending, then the candidate's tie key (bytes), then
+//! its row id descending. The order is total, so the result does not depend on the order of the rows nor on
+//! how they were split among workers.
+
+#![forbid(unsafe_code)]
+
+mod packed;
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use super::error::{Error, Result};
+use super::simd;
+use super::vector::VectorRef;
+
+/// Most results of one search.
+pub const MAX_TOP_K: i64 = 1_000_000;
+
+/// A candidate among the best.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// Cosine similarity to the query.
+    pub cosine: f64,
+    /// Euclidean distance to the query.
+    pub distance: f64,
+    /// What ties are broken by.
+    pub key: Box<str>,
+    /// Row id: tells rows of one key apart.
+    pub row: i64,
+    /// Day of the row, as days since 2000-01-01.
+    pub day: i32,
+    /// What the caller wants to know of it.
+    pub payload: Box<str>,
+}
+
+impl Hit {
+    /// `Less` for the better one.
+    fn order(&self, other: &Self) -> Ordering {
+        other
+            .cosine
+            .total_cmp(&self.cosine)
+            .then_with(|| self.distance.total_cmp(&other.distance))
+            .then_with(|| self.key.as_bytes().cmp(other.key.as_bytes()))
+            .then_with(|| other.row.cmp(&self.row))
+    }
+}
+
+impl Eq for Hit {}
+
+impl PartialOrd for Hit {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Hit {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order(other)
+    }
+}
+
+/// Candidates that cannot be ranked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOut {
+    /// Rows without a vector, or with bytes that are none.
+    pub no_vector: u64,
+    /// Vectors of another dimension than the query's.
+    pub other_dim: u64,
+    /// Vectors with NaN or infinite components.
+    pub non_finite: u64,
+}
+
+impl LeftOut {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.no_vector + self.other_dim + self.non_finite
+    }
+}
+
+/// How a vector compares to the query, before anything else is known of its row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verdict {
+    /// Worse than all that are kept: nothing more to do.
+    Beaten,
+    /// Perhaps among the best.
+    Contender {
+        /// Cosine similarity.
+        cosine: f64,
+        /// Euclidean distance.
+        distance: f64,
+    },
+    /// Cannot be ranked.
+    NoVector,
+    /// Cannot be ranked: another dimension.
+    OtherDim,
+    /// Cannot be ranked: NaN or infinite components.
+    NonFinite,
+}
+
+/// The query: its components in float64, and its squared norm.
+#[derive(Debug, Clone, PartialEq)]
+struct Query {
+    bytes: Box<[u8]>,
+    values: Box<[f64]>,
+    norm: f64,
+}
+
+/// The best `k` of the vectors seen.
+#[derive(Debug, Clone)]
+pub struct TopK {
+    query: Option<Query>,
+    k: usize,
+    // The worst on top.
+    kept: BinaryHeap<Hit>,
+    left_out: LeftOut,
+}
+
+impl TopK {
+    /// An empty list for `k` results.
+    ///
+    /// Errors: [`Error::OutOfRange`] unless `1 <= k <= 1000000`, [`Error::NonFiniteVector`] for a query that
+    /// nothing can be compared to.
+    pub fn new(query: VectorRef<'_>, k: i64) -> Result<Self> {
+        let k = check_top_k(k)?;
+        let count = query.count_non_finite();
+        if count > 0 {
+            return Err(Error::NonFiniteVector { count, dim: query.dim() });
+        }
+        let values: Box<[f64]> = query.values().map(f64::from).collect();
+        let (norm, _) = simd::query_products(&values, query.bytes());
+        let query = Query { bytes: query.bytes().into(), values, norm };
+        Ok(Self { query: Some(query), k, kept: BinaryHeap::new(), left_out: LeftOut::default() })
+    }
+
+    /// Compares a stored vector to the query; the kernel of a search.
+    #[inline]
+    pub fn judge(&self, vector: &[u8]) -> Verdict {
+        let Some(query) = &self.query else { return Verdict::NoVector };
+        if vector.len() != query.bytes.len() {
+            let none = vector.is_empty() || !vector.len().is_multiple_of(4);
+            return if none { Verdict::NoVector } else { Verdict::OtherDim };
+        }
+        let (dot, norm) = simd::query_products(&query.values, vector);
+        if !norm.is_finite() {
+            return Verdict::NonFinite;
+        }
+        // The same expression as vector::cosine_similarity, hence the same bits.
+        let zero = norm == 0.0 || query.norm == 0.0;
+        let cosine = if zero { 0.0 } else { (dot / (query.norm * norm).sqrt()).clamp(-1.0, 1.0) };
+        if self.kept.len() == self.k && self.kept.peek().is_some_and(|worst| cosine < worst.cosine) {
+            return Verdict::Beaten;
+        }
+        let distance = simd::squared_distance(&query.bytes, vector).sqrt();
+        Verdict::Contender { cosine, distance }
+    }
+
+    /// Keeps a contender if it is among the best so far.
+    ///
+    /// Errors: [`Error::OutOfMemory`].
+    pub fn keep(&mut self, hit: Hit) -> Result<()> {
+        if self.kept.len() < self.k {
+            self.kept.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+            self.kept.push(hit);
+        } else if let Some(mut worst) = self.kept.peek_mut().filter(|worst| hit < **worst) {
+            *worst = hit;
+        }
+        Ok(())
+    }
+
+    /// Counts a candidate that cannot be ranked.
+    pub fn leave_out(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::NoVector => self.left_out.no_vector += 1,
+            Verdict::OtherDim => self.left_out.other_dim += 1,
+            Verdict::NonFinite => self.left_out.non_finite += 1,
+            Verdict::Beaten | Verdict::Contender { .. } => {}
+        }
+    }
+
+    /// Adds what another worker found. Errors: [`Error::OutOfMemory`].
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        self.left_out.no_vector += other.left_out.no_vector;
+        self.left_out.other_dim += other.left_out.other_dim;
+        self.left_out.non_finite += other.left_out.non_finite;
+        other.kept.iter().try_for_each(|hit| self.keep(hit.clone()))
+    }
+
+    /// The best, best first.
+    pub fn into_sorted(self) -> Vec<Hit> {
+        self.kept.into_sorted_vec()
+    }
+
+    /// Candidates that could not be ranked.
+    pub fn left_out(&self) -> LeftOut {
+        self.left_out
+    }
+}
+
+/// A number of results. Errors: [`Error::OutOfRange`].
+pub fn check_top_k(k: i64) -> Result<usize> {
+    if (1..=MAX_TOP_K).contains(&k) {
+        Ok(k as usize)
+    } else {
+        Err(Error::OutOfRange { name: "top_k", value: k, min: 1, max: MAX_TOP_K })
+    }
+}
+
+#[cfg(test)]
+mod tests;

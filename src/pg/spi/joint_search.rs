@@ -1,0 +1,248 @@
+//! Searching `joint_embeddings`: the target, its nearest, and what exists where a target does not.
+
+use pgrx::datum::Date;
+
+use super::extension::schema;
+use super::query::{required, select, select_first};
+use super::relation::Relation;
+use crate::engine::Day;
+use crate::engine::joint::scope::Scope;
+use crate::engine::search::TopK;
+use crate::pg::ffi::regclass::Regclass;
+use crate::pg::report::{Fault, JointFault};
+
+/// Columns of a joint table that readers use.
+pub const COLUMNS: [&str; 6] = ["joint_id", "joint_type", "as_of_date", "entity_scope", "model_id", "vector"];
+
+/// The entity of a row, spelled as in the natural key so that its index serves.
+pub const ENTITY: &str = "COALESCE(t.entity_scope OPERATOR(pg_catalog.->>) 'entity_id', \
+    t.entity_scope OPERATOR(pg_catalog.->>) 'portfolio_id', \
+    ((t.entity_scope OPERATOR(pg_catalog.->>) 'scenario_set_id') OPERATOR(pg_catalog.||) ':') \
+        OPERATOR(pg_catalog.||) (t.entity_scope OPERATOR(pg_catalog.->>) 'scenario_id'), \
+    t.entity_scope OPERATOR(pg_catalog.->>) 'issuer_id')";
+
+/// The key of a joint table as `pg_get_indexdef` prints its parts.
+const UNIQUE: [&str; 5] = [
+    "model_id",
+    "joint_type",
+    "as_of_date",
+    "(entity_scope ->> 'entity_type'::text)",
+    "COALESCE(entity_scope ->> 'entity_id'::text, entity_scope ->> 'portfolio_id'::text, \
+     ((entity_scope ->> 'scenario_set_id'::text) || ':'::text) || (entity_scope ->> 'scenario_id'::text), \
+     entity_scope ->> 'issuer_id'::text)",
+];
+
+const OF_MODEL: &str = "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
+    AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2";
+
+/// Newest dates looked through for a hint.
+const HINT_DATES: i32 = 30;
+
+/// A joint table, one joint type and model of it.
+#[derive(Debug)]
+pub struct JointSource {
+    relation: Relation,
+    joint_type: String,
+    model_id: String,
+    unique: bool,
+}
+
+/// The row that others are compared to.
+#[derive(Debug)]
+pub struct Target {
+    /// Its scope.
+    pub scope: Scope,
+    /// Its vector.
+    pub vector: Vec<u8>,
+}
+
+/// Which rows are candidates.
+#[derive(Debug)]
+pub struct Candidates<'a> {
+    /// First day, if bounded.
+    pub from: Option<Day>,
+    /// Last day, if bounded.
+    pub to: Option<Day>,
+    /// JSON that a candidate's scope must contain.
+    pub filter: &'a str,
+    /// Entity type of the filter: named in the query too when many dates are read, for the index.
+    pub entity_type: Option<&'a str>,
+}
+
+/// Whether a joint table allows one row per natural key.
+pub fn has_natural_key(relation: &Relation) -> Result<bool, Fault> {
+    let mut key = UNIQUE.map(str::to_owned);
+    key.sort();
+    Ok(relation.unique_keys()?.iter().any(|found| found[..] == key[..]))
+}
+
+impl JointSource {
+    /// Checks the table. Errors: as [`Relation::open`].
+    pub fn open(given: Option<Regclass>, joint_type: &str, model_id: &str) -> Result<Self, Fault> {
+        let relation = Relation::open(given, "embeddings", "joint_embeddings", &COLUMNS)?;
+        let unique = has_natural_key(&relation)?;
+        Ok(Self { relation, joint_type: joint_type.to_owned(), model_id: model_id.to_owned(), unique })
+    }
+
+    /// The newest row of the entity that `scope` (JSON) describes, at one day; None when there is none.
+    ///
+    /// Errors: [`JointFault::AmbiguousScope`] when the scope fits several entities.
+    pub fn target(&self, scope: &str, day: Day) -> Result<Option<Target>, Fault> {
+        let (pinned, args) = self.scoped(scope);
+        let sql = format!(
+            "SELECT t.entity_scope::pg_catalog.text, t.vector FROM {} t WHERE {OF_MODEL} \
+               AND t.as_of_date OPERATOR(pg_catalog.=) $6 AND {pinned} AND t.vector IS NOT NULL \
+             ORDER BY t.joint_id DESC LIMIT 20",
+            self.relation.sql
+        );
+        let args: Vec<_> = args.into_iter().chain([date(day).into()]).collect();
+        let mut found = select(&sql, &args, |row| {
+            Ok(Target { scope: Scope::parse(&required(row.text(1)?)?), vector: required(row.bytes(2)?)? })
+        })?;
+        let mut names: Vec<String> = found.iter().map(|target| target.scope.tie_key()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(5);
+        if found.iter().any(|target| target.scope.identity() != found[0].scope.identity()) {
+            return Err(JointFault::AmbiguousScope { scope: scope.to_owned(), entities: names }.into());
+        }
+        Ok((!found.is_empty()).then(|| found.swap_remove(0)))
+    }
+
+    /// The nearest candidates and what was left out; None when there is no candidate at all.
+    pub fn nearest(
+        &self,
+        target: &Target,
+        candidates: &Candidates<'_>,
+        top_k: i32,
+    ) -> Result<Option<TopK>, Fault> {
+        let sql = format!(
+            "SELECT {schema}.embed_nearest(t.joint_id::pg_catalog.int8, t.as_of_date::pg_catalog.date, \
+               t.entity_scope::pg_catalog.jsonb, t.vector::pg_catalog.bytea, $5, $6, $7::pg_catalog.jsonb, $8) \
+             FROM {from} t WHERE {condition}",
+            schema = schema()?,
+            from = self.newest_rows(),
+            condition = candidates.condition(),
+        );
+        let args = [
+            self.joint_type.as_str().into(),
+            self.model_id.as_str().into(),
+            candidates.from.map(date).into(),
+            candidates.to.map(date).into(),
+            target.vector.as_slice().into(),
+            top_k.into(),
+            candidates.filter.into(),
+            target.scope.identity().into(),
+            candidates.entity_type.into(),
+        ];
+        let packed = select_first(&sql, &args, |row| row.bytes(1))?.flatten();
+        Ok(packed.map(|packed| TopK::unpack(&packed)).transpose()?)
+    }
+
+    /// The table, or its newest rows where several of one key may be there.
+    fn newest_rows(&self) -> String {
+        let relation = &self.relation.sql;
+        if self.unique {
+            return relation.clone();
+        }
+        // A row that names no entity stands for itself.
+        format!(
+            "(SELECT DISTINCT ON (t.as_of_date, t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type', \
+                 COALESCE({ENTITY}, E'\\x01' OPERATOR(pg_catalog.||) t.joint_id::pg_catalog.text)) t.* \
+               FROM {relation} t WHERE {OF_MODEL} \
+              ORDER BY t.as_of_date, t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type', \
+                 COALESCE({ENTITY}, E'\\x01' OPERATOR(pg_catalog.||) t.joint_id::pg_catalog.text), \
+                 t.joint_id DESC)"
+        )
+    }
+
+    /// Condition and arguments 1 to 5 for rows whose scope contains `scope`.
+    fn scoped(&self, scope: &str) -> (String, Vec<pgrx::datum::DatumWithOid<'static>>) {
+        let (kind, id) = Scope::parse(scope).pinned().unzip();
+        let pinned = format!(
+            "t.entity_scope OPERATOR(pg_catalog.@>) $3::pg_catalog.jsonb{}",
+            if id.is_some() {
+                format!(
+                    " AND (t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') OPERATOR(pg_catalog.=) $4 \
+                      AND {ENTITY} OPERATOR(pg_catalog.=) $5"
+                )
+            } else {
+                String::new()
+            }
+        );
+        let args = vec![
+            self.joint_type.clone().into(),
+            self.model_id.clone().into(),
+            scope.to_owned().into(),
+            kind.into(),
+            id.into(),
+        ];
+        (pinned, args)
+    }
+
+    /// Why there is no target: dates and models that exist instead.
+    pub fn missing(&self, scope: &str, day: Day) -> Result<JointFault, Fault> {
+        let (pinned, args) = self.scoped(scope);
+        let relation = &self.relation.sql;
+        // A skip scan: one probe of the index per date, not a read of every row.
+        let dates = format!(
+            "WITH RECURSIVE d(day, n) AS ( \
+               SELECT (SELECT pg_catalog.max(t.as_of_date) FROM {relation} t WHERE {OF_MODEL}), 1 \
+               UNION ALL \
+               SELECT (SELECT pg_catalog.max(t.as_of_date) FROM {relation} t WHERE {OF_MODEL} \
+                        AND t.as_of_date OPERATOR(pg_catalog.<) d.day), d.n OPERATOR(pg_catalog.+) 1 \
+                 FROM d WHERE d.day IS NOT NULL AND d.n OPERATOR(pg_catalog.<) {HINT_DATES}) \
+             SELECT d.day::pg_catalog.text, CASE WHEN EXISTS (SELECT FROM {relation} t WHERE {OF_MODEL} \
+                      AND t.as_of_date OPERATOR(pg_catalog.=) d.day AND {pinned}) THEN 1 ELSE 0 END \
+             FROM d WHERE d.day IS NOT NULL ORDER BY d.day DESC"
+        );
+        let dates = select(&dates, &args, |row| Ok((required(row.text(1)?)?, row.int(2)? == Some(1))))?;
+        let models = format!(
+            "SELECT DISTINCT t.model_id::pg_catalog.text COLLATE \"C\" FROM {relation} t \
+             WHERE t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
+               AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.<>) $2 \
+               AND t.as_of_date OPERATOR(pg_catalog.=) $6 AND {pinned} ORDER BY 1 LIMIT 5"
+        );
+        let args: Vec<_> = args.into_iter().chain([date(day).into()]).collect();
+        Ok(JointFault::NoEmbedding {
+            joint_type: self.joint_type.clone(),
+            scope: scope.to_owned(),
+            day: day.to_string(),
+            model_id: self.model_id.clone(),
+            dates: dates.iter().filter(|(_, there)| *there).map(|(day, _)| day.clone()).take(5).collect(),
+            other_dates: dates.iter().map(|(day, _)| day.clone()).take(5).collect(),
+            models: select(&models, &args, |row| required(row.text(1)?))?,
+        })
+    }
+}
+
+impl Candidates<'_> {
+    /// Arguments 3 and 4 are the bounds, 9 the entity type.
+    fn condition(&self) -> String {
+        let mut condition = OF_MODEL.to_owned();
+        match (self.from, self.to) {
+            (Some(from), Some(to)) if from == to => {
+                condition.push_str(" AND t.as_of_date OPERATOR(pg_catalog.=) $3");
+                return condition;
+            }
+            (from, to) => {
+                if from.is_some() {
+                    condition.push_str(" AND t.as_of_date OPERATOR(pg_catalog.>=) $3");
+                }
+                if to.is_some() {
+                    condition.push_str(" AND t.as_of_date OPERATOR(pg_catalog.<=) $4");
+                }
+            }
+        }
+        if self.entity_type.is_some() {
+            condition.push_str(
+                " AND (t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') OPERATOR(pg_catalog.=) $9",
+            );
+        }
+        condition
+    }
+}
+
+fn date(day: Day) -> Date {
+    Date::saturating_from_raw(day.0)
+}
