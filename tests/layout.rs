@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 const MAX_FILE_LINES: usize = 500;
 const MAX_FUNCTION_LINES: usize = 60;
@@ -29,11 +30,11 @@ impl Source {
     }
 }
 
-/// Every Rust file below `folders`, in sorted order.
-fn sources(folders: &[&str]) -> Vec<Source> {
+/// Every Rust file of the checkout, in sorted order; read once.
+static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for folder in folders {
+    for folder in ["src", "tests", "benches"] {
         collect(&root.join(folder), &mut files);
     }
     files.sort();
@@ -45,6 +46,11 @@ fn sources(folders: &[&str]) -> Vec<Source> {
         Source { path, text, code }
     };
     files.into_iter().map(read).collect()
+});
+
+/// The files below `folder`.
+fn sources(folder: &str) -> impl Iterator<Item = &'static Source> {
+    SOURCES.iter().filter(move |source| source.is_in(&[folder]))
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -212,10 +218,9 @@ fn functions(code: &str) -> Vec<(String, usize, usize)> {
     found
 }
 
-/// No file of `folders` outside `rooms` has a line on which `found` says yes.
-fn only_in(rooms: &[&str], folders: &[&str], found: impl Fn(&str) -> bool) {
-    let broken: Vec<String> = sources(folders)
-        .iter()
+/// No file below `folder` but outside `rooms` has a line on which `found` says yes.
+fn only_in(rooms: &[&str], folder: &str, found: impl Fn(&str) -> bool) {
+    let broken: Vec<String> = sources(folder)
         .filter(|source| !source.is_in(rooms))
         .flat_map(|source| source.lines_where(&source.code, &found))
         .collect();
@@ -224,35 +229,33 @@ fn only_in(rooms: &[&str], folders: &[&str], found: impl Fn(&str) -> bool) {
 
 #[test]
 fn the_engine_does_not_know_postgres() {
-    only_in(&[], &["src/engine"], |line| {
+    only_in(&[], "src/engine", |line| {
         ["pgrx", "pg_sys"].iter().any(|word| has_word(line, word)) || line.contains("crate::pg")
     });
 }
 
 #[test]
 fn onnx_runtime_is_known_in_its_room_only() {
-    only_in(&["src/engine/onnx"], &["src"], |line| {
+    only_in(&["src/engine/onnx"], "src", |line| {
         line.match_indices("ort::").any(|(at, _)| !line[..at].ends_with(is_word))
     });
 }
 
 #[test]
 fn spi_is_used_in_its_room_only() {
-    only_in(&["src/pg/spi", "src/pg/tests"], &["src"], |line| {
+    only_in(&["src/pg/spi", "src/pg/tests"], "src", |line| {
         line.contains("Spi::") || has_word(line, "SpiClient")
     });
 }
 
 #[test]
 fn unsafe_is_in_its_rooms_only() {
-    only_in(&["src/pg/ffi", "src/engine/simd.rs"], &["src", "tests", "benches"], |line| {
-        has_word(line, "unsafe")
-    });
+    only_in(&["src/pg/ffi", "src/engine/simd.rs"], "", |line| has_word(line, "unsafe"));
 }
 
 #[test]
 fn sqlstates_are_in_their_rooms_only() {
-    only_in(&["src/pg/report", "src/pg/ffi"], &["src"], |line| has_word(line, "PgSqlErrorCode"));
+    only_in(&["src/pg/report", "src/pg/ffi"], "src", |line| has_word(line, "PgSqlErrorCode"));
 }
 
 #[test]
@@ -266,8 +269,7 @@ fn nothing_panics_outside_tests() {
                 .any(|name| line.match_indices(name).any(|(at, _)| !line[..at].ends_with(is_word)))
     };
     let tests_only = |path: &str| path.ends_with("/tests.rs") || path.contains("/tests/");
-    let broken: Vec<String> = sources(&["src"])
-        .iter()
+    let broken: Vec<String> = sources("src")
         .filter(|source| !tests_only(&source.path))
         .flat_map(|source| source.lines_where(&without_tests(&source.code), panics))
         .collect();
@@ -276,19 +278,19 @@ fn nothing_panics_outside_tests() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let silent: Vec<String> = sources(&["src", "tests", "benches"])
-        .into_iter()
+    let silent: Vec<String> = SOURCES
+        .iter()
         .filter(|source| {
             !source.text.lines().find(|line| !line.starts_with("#![")).is_some_and(|l| l.starts_with("//! "))
         })
-        .map(|source| source.path)
+        .map(|source| source.path.clone())
         .collect();
     assert!(silent.is_empty(), "begin with a //! line: {silent:?}");
 }
 
 #[test]
 fn files_are_short() {
-    let long: Vec<String> = sources(&["src", "tests", "benches"])
+    let long: Vec<String> = SOURCES
         .iter()
         .map(|source| (&source.path, source.text.lines().count()))
         .filter(|&(_, lines)| lines > MAX_FILE_LINES)
@@ -300,7 +302,7 @@ fn files_are_short() {
 #[test]
 fn functions_are_short() {
     let mut long = Vec::new();
-    for source in sources(&["src", "tests", "benches"]) {
+    for source in SOURCES.iter() {
         for (name, line, lines) in functions(&source.code) {
             if lines > MAX_FUNCTION_LINES {
                 long.push(format!("{}:{line}: fn {name} has {lines} lines", source.path));
