@@ -29,5 +29,11 @@ CREATE AGGREGATE num_window_agg(trade_date date, close float8, volume float8, wi
     COMBINEFUNC = num_window_combine,
     SERIALFUNC = num_window_serialize,
     DESERIALFUNC = num_window_deserialize,
+    -- For frames whose beginning moves.
+    MSFUNC = num_window_join,
+    MINVFUNC = num_window_leave,
+    MSTYPE = internal,
+    MSSPACE = 4096,
+    MFINALFUNC = num_window_moved,
     PARALLEL = SAFE
 );

@@ -133,6 +133,12 @@ COMMENT ON FUNCTION num_window_deserialize(bytea, internal) IS
     'Internal: reads a serialised partial state of num_window_agg.';
 COMMENT ON FUNCTION num_window_final(internal) IS
     'Internal: final function of num_window_agg.';
+COMMENT ON FUNCTION num_window_join(internal, date, float8, float8, int, text) IS
+    'Internal: forward transition of num_window_agg over a moving frame.';
+COMMENT ON FUNCTION num_window_leave(internal, date, float8, float8, int, text) IS
+    'Internal: inverse transition of num_window_agg over a moving frame.';
+COMMENT ON FUNCTION num_window_moved(internal) IS
+    'Internal: final function of num_window_agg over a moving frame.';
 COMMENT ON FUNCTION embed_staged_rows() IS
     'Internal: rows of the batch that a running backfill writes.';
 

@@ -9,6 +9,7 @@
 pub mod features;
 pub mod market;
 pub mod model;
+pub mod moving;
 pub mod pipeline;
 pub mod series;
 pub mod spec;
@@ -17,6 +18,7 @@ pub mod window;
 pub use features::FeatureRows;
 pub use market::{MarketSums, MarketWindow};
 pub use model::{EntityRows, Made, NumericModel, Ready, Recipe, Refused};
+pub use moving::MovingSeries;
 pub use pipeline::Universe;
 pub use series::PriceSeries;
 pub use spec::{Encoder, Feature, NumericSpec, PriceColumn, ShortHistory, WindowModel, WindowRule};

@@ -182,10 +182,14 @@ pub fn num_window_deserialize(
 pub fn num_window_final(state: Option<State<WindowState>>) -> Report<Option<Bytea>> {
     let Some(state) = state else { return Ok(None) };
     let window = state.get();
-    let latest = window.series.latest(window.model.rows_kept())?;
-    let rows = EntityRows::new(&window.model, latest, false)?;
+    window_vector(&window.model, window.series.latest(window.model.rows_kept())?)
+}
+
+/// The vector of the latest window of sorted rows; none when there are fewer than the model allows.
+pub fn window_vector(model: &NumericModel, latest: PriceSeries) -> Report<Option<Bytea>> {
+    let rows = EntityRows::new(model, latest, false)?;
     match rows.latest() {
-        Ok(ready) => Ok(Some(encode(window.model.dim(), &rows, &ready)?)),
+        Ok(ready) => Ok(Some(encode(model.dim(), &rows, &ready)?)),
         Err(refused) if refused.error == Error::NeedsMarket => Err(refused.error)?,
         Err(_) => Ok(None),
     }

@@ -11,6 +11,7 @@ pub mod joint_average;
 pub mod market;
 pub mod migrate;
 pub mod models;
+pub mod moving;
 pub mod nearest;
 pub mod numeric;
 pub mod search;

@@ -36,6 +36,11 @@ const KEY_CONDITION: &str = "t.entity_type::pg_catalog.text OPERATOR(pg_catalog.
      AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 \
      AND (t.window_spec OPERATOR(pg_catalog.->>) 'window_days') OPERATOR(pg_catalog.=) $3";
 
+/// Rows of the days $4 whose keys, as [`listed_key`] writes them, are among $5: lists of constants, which
+/// Postgres compares through a hash.
+const LISTED: &str = "t.as_of_date OPERATOR(pg_catalog.=) ANY ($4) AND pg_catalog.concat(t.entity_id, \
+     pg_catalog.encode(pg_catalog.date_send(t.as_of_date::pg_catalog.date), 'hex')) OPERATOR(pg_catalog.=) ANY ($5)";
+
 const WINDOW_KEY: &str = "(window_spec ->> 'window_days'::text)";
 
 /// A numeric embedding table and the part of it that one run writes.
@@ -91,9 +96,12 @@ impl NumericTarget {
     }
 
     /// Which of some keys have a row.
-    ///
-    /// One look-up per key, whatever the planner knows about a table that this transaction is filling.
     pub fn existing(&self, keys: &[(&str, Day)]) -> Result<HashSet<(String, Day)>, Fault> {
+        if self.unique { self.existing_by_key(keys) } else { self.existing_by_scan(keys) }
+    }
+
+    /// One look-up per key, whatever the planner knows about a table that this transaction is filling.
+    fn existing_by_key(&self, keys: &[(&str, Day)]) -> Result<HashSet<(String, Day)>, Fault> {
         let sql = format!(
             "SELECT k.id, k.day FROM {KEYS}, \
              LATERAL (SELECT 1 FROM {} t WHERE {KEY_CONDITION} \
@@ -107,15 +115,24 @@ impl NumericTarget {
         Ok(keys.into_iter().collect())
     }
 
-    /// Deletes the rows of some keys, for a table that cannot upsert.
-    pub fn delete(&self, keys: &[(&str, Day)]) -> Result<u64, Fault> {
+    /// One pass over a table in which there may be no index to look a key up by: whole lists are compared
+    /// through a hash, so that no plan is worse than that.
+    fn existing_by_scan(&self, keys: &[(&str, Day)]) -> Result<HashSet<(String, Day)>, Fault> {
         let sql = format!(
-            "DELETE FROM {} t USING {KEYS} \
-             WHERE {KEY_CONDITION} AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) k.id \
-               AND t.as_of_date OPERATOR(pg_catalog.=) k.day",
+            "SELECT t.entity_id::pg_catalog.text, t.as_of_date::pg_catalog.date FROM {} t \
+             WHERE {KEY_CONDITION} AND {LISTED}",
             self.relation.sql
         );
-        execute(&sql, &self.key_args(keys))
+        let keys = select(&sql, &self.listed_args(keys), |row| {
+            Ok((required(row.text(1)?)?, Day(required(row.date(2)?)?.to_pg_epoch_days())))
+        })?;
+        Ok(keys.into_iter().collect())
+    }
+
+    /// Deletes the rows of some keys, for a table that cannot upsert.
+    pub fn delete(&self, keys: &[(&str, Day)]) -> Result<u64, Fault> {
+        let sql = format!("DELETE FROM {} t WHERE {KEY_CONDITION} AND {LISTED}", self.relation.sql);
+        execute(&sql, &self.listed_args(keys))
     }
 
     /// Writes the rows of `source`; a row whose key exists is overwritten where the table has a unique
@@ -173,6 +190,16 @@ impl NumericTarget {
         [self.entity_type.into(), model.into(), self.window_text().into(), ids.into(), days.into()]
     }
 
+    fn listed_args(&self, keys: &[(&str, Day)]) -> [DatumWithOid<'static>; 5] {
+        let mut days: Vec<Day> = keys.iter().map(|(_, day)| *day).collect();
+        days.sort_unstable();
+        days.dedup();
+        let days: Vec<Date> = days.into_iter().map(date).collect();
+        let listed: Vec<String> = keys.iter().map(|(id, day)| listed_key(id, *day)).collect();
+        let model = self.model_id.clone();
+        [self.entity_type.into(), model.into(), self.window_text().into(), days.into(), listed.into()]
+    }
+
     fn window_text(&self) -> String {
         self.window_days.to_string()
     }
@@ -185,4 +212,9 @@ impl NumericTarget {
 
 fn date(day: Day) -> Date {
     Date::saturating_from_raw(day.0)
+}
+
+/// A key as one text: the id, then the day as eight hexadecimal digits.
+fn listed_key(id: &str, day: Day) -> String {
+    format!("{id}{:08x}", day.0)
 }
