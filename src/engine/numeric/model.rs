@@ -9,7 +9,7 @@ use super::features::FeatureRows;
 use super::market::MarketSums;
 use super::pipeline::{DayContext, FactorSpec, Members, PipelineModel, PipelineRows, PipelineSpec, Universe};
 use super::series::PriceSeries;
-use super::spec::{NumericSpec, PriceColumn, WindowModel};
+use super::spec::{NumericSpec, PriceColumn, WindowModel, json_problem};
 use super::window::Window;
 
 /// A validated recipe.
@@ -29,7 +29,7 @@ impl Recipe {
     /// Errors: [`Error::InvalidSpec`] naming the key and what is wrong with it.
     pub fn from_json(json: &str) -> Result<Self> {
         let invalid = |problem: String| Error::InvalidSpec { key: "spec".to_owned(), problem };
-        let value: serde_json::Value = serde_json::from_str(json).map_err(|e| invalid(e.to_string()))?;
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|e| invalid(json_problem(&e)))?;
         match value.get("encoder").and_then(|encoder| encoder.as_str()) {
             Some("pipeline") => PipelineSpec::from_json(json).map(Self::Pipeline),
             Some("factors") => Err(Error::InvalidSpec {

@@ -97,7 +97,7 @@ impl NumericSpec {
     ///
     /// Errors: [`Error::InvalidSpec`] naming the key and what is wrong with it.
     pub fn from_json(json: &str) -> Result<Self> {
-        let parse = |e: serde_json::Error| invalid("spec", e.to_string());
+        let parse = |e: serde_json::Error| invalid("spec", json_problem(&e));
         let value: serde_json::Value = serde_json::from_str(json).map_err(parse)?;
         // Else a list of the values would do for the keys.
         for (key, part) in [("spec", Some(&value)), ("window", value.get("window"))] {
@@ -134,6 +134,12 @@ impl NumericSpec {
             _ => Ok(()),
         }
     }
+}
+
+/// What a JSON reader says, without a position in text that the catalog has rewritten.
+pub(crate) fn json_problem(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    said.split_once(" at line ").map_or(said.as_str(), |(problem, _)| problem).to_owned()
 }
 
 fn invalid(key: &str, problem: impl Into<String>) -> Error {

@@ -71,7 +71,7 @@ fn near(model_id: &str) -> Result<Vec<String>, Fault> {
         .filter(|(likeness, _)| *likeness >= LIKENESS)
         .collect();
     names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    Ok(names.into_iter().take(5).map(|(_, name)| name).collect())
+    Ok(names.into_iter().take(3).map(|(_, name)| name).collect())
 }
 
 /// Adds a model. `spec` must have been validated; `dim` is absent where it follows from the window.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::super::error::{Error, Result};
 use super::super::super::fit::FactorWeights;
 use super::super::super::vector::{MAX_DIM, check_dim};
-use super::super::spec::{MAX_WINDOW_DAYS, PriceColumn};
+use super::super::spec::{MAX_WINDOW_DAYS, PriceColumn, json_problem};
 
 /// Most channels of a model.
 const MAX_CHANNELS: usize = 32;
@@ -253,7 +253,7 @@ impl PipelineSpec {
     ///
     /// Errors: [`Error::InvalidSpec`] naming the key and what is wrong with it.
     pub fn from_json(json: &str) -> Result<Self> {
-        let spec: Self = serde_json::from_str(json).map_err(|e| invalid("spec", e.to_string()))?;
+        let spec: Self = serde_json::from_str(json).map_err(|e| invalid("spec", json_problem(&e)))?;
         spec.validate()?;
         Ok(spec)
     }
