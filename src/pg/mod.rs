@@ -73,6 +73,11 @@ pgrx::extension_sql_file!(
     ]
 );
 pgrx::extension_sql_file!(
+    "../../sql/50_checks.sql",
+    name = "checks",
+    requires = [api::numeric::num_window_embed_lookup, api::vectors::euclidean_dist]
+);
+pgrx::extension_sql_file!(
     "../../sql/80_privileges.sql",
     name = "privileges",
     requires = [
