@@ -7,6 +7,7 @@
 //! * [`joint`]: fusing vectors of several models into one.
 //! * [`search`]: the nearest of many vectors.
 //! * [`day`]: calendar days.
+//! * [`named`]: vectors of named numbers.
 //! * [`fit`]: what encoders learn; [`linear`], [`random`]: what projections and fits need.
 //! * [`error`]: what can go wrong, as values.
 
@@ -16,6 +17,7 @@ pub mod fit;
 pub mod host;
 pub mod joint;
 pub mod linear;
+pub mod named;
 pub mod numeric;
 #[cfg(feature = "onnx")]
 pub mod onnx;

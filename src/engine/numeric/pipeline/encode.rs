@@ -36,6 +36,8 @@ pub enum Refusal {
     },
     /// Every component is 0: nothing moves.
     Flat,
+    /// No feature of the model is there.
+    NoFeature,
     /// A component is NaN or infinite.
     NonFinite,
 }
@@ -61,6 +63,7 @@ impl std::fmt::Display for Refusal {
                 write!(f, "last usable price is of {last}, more than {max_age_days} days before {as_of}")
             }
             Self::Flat => f.write_str("prices do not move: every component would be 0"),
+            Self::NoFeature => f.write_str("no numeric feature of the model"),
             Self::NonFinite => f.write_str("values out of range: a component would not be finite"),
         }
     }
