@@ -58,6 +58,53 @@ VALUES ('num-regime-core-v2', 'numeric', 384, '{
         "layout": "newest_first", "projection": {"kind": "orthogonal", "seed": 1}, "dim": 384, "normalise": "l2"}',
        'How calm an instrument is: paths of volatility, drawdown, range and liquidity, 63 days by default.', true);
 
+INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+VALUES ('num-portfolio-core-v2', 'numeric', 384, '{
+        "encoder": "named", "slots": 8, "seed": 1, "dim": 384, "normalise": "l2",
+        "blocks": [
+          {"name": "exposure", "columns": ["exposures_by_sector", "exposures_by_factor", "holdings"], "weight": 1,
+           "normalise": "l2", "others": {"transform": "identity", "center": 0, "scale": 1}},
+          {"name": "risk", "columns": ["risk_metrics"], "weight": 1, "normalise": "l2", "clip": 3,
+           "features": {
+             "vol_21d": {"transform": "log", "center": -1.9, "scale": 0.5},
+             "vol_63d": {"transform": "log", "center": -1.9, "scale": 0.5},
+             "var_95": {"transform": "identity", "center": -0.02, "scale": 0.015},
+             "expected_shortfall": {"transform": "identity", "center": -0.03, "scale": 0.02},
+             "max_drawdown": {"transform": "identity", "center": -0.15, "scale": 0.1},
+             "beta": {"transform": "identity", "center": 1, "scale": 0.4},
+             "n_positions": {"transform": "log", "center": 4.5, "scale": 1}},
+           "others": {"transform": "asinh", "center": 0, "scale": 1}},
+          {"name": "book", "columns": ["net_exposure", "gross_exposure", "leverage"], "weight": 0.5, "clip": 3,
+           "features": {
+             "net_exposure": {"transform": "identity", "center": 0.8, "scale": 0.4},
+             "gross_exposure": {"transform": "identity", "center": 1.2, "scale": 0.5},
+             "leverage": {"transform": "identity", "center": 1.2, "scale": 0.5}}},
+          {"name": "shape", "columns": ["exposures_by_sector", "exposures_by_factor"], "weight": 0.5, "clip": 3,
+           "concentration": true, "features": {"concentration": {"transform": "log", "center": -1.6, "scale": 0.7}}}]}',
+       'Portfolios by the names of their exposures and risks; a missing key moves nothing else.', true),
+       ('num-profile-core-v2', 'numeric', 384, '{
+        "encoder": "named", "slots": 8, "seed": 1, "dim": 384, "normalise": "l2",
+        "blocks": [
+          {"name": "profile", "columns": ["structured", "features", "fundamentals", "numeric_features"], "weight": 1, "clip": 3,
+           "features": {
+             "price_vol_63d": {"transform": "log", "center": -4, "scale": 0.5},
+             "price_dd_63d": {"transform": "log", "center": -2.2, "scale": 0.7},
+             "price_trend_63d": {"transform": "identity", "center": 0.02, "scale": 0.15},
+             "gross_margin": {"transform": "identity", "center": 0.4, "scale": 0.25},
+             "op_margin": {"transform": "identity", "center": 0.15, "scale": 0.15},
+             "net_margin": {"transform": "identity", "center": 0.1, "scale": 0.12},
+             "leverage": {"transform": "log", "center": 0.7, "scale": 0.8},
+             "PERatio": {"transform": "log", "center": 3, "scale": 0.5},
+             "TrailingPE": {"transform": "log", "center": 3, "scale": 0.5},
+             "PEGRatio": {"transform": "log", "center": 0.5, "scale": 0.6},
+             "PriceBookMRQ": {"transform": "log", "center": 1.1, "scale": 0.8},
+             "PriceSalesTTM": {"transform": "log", "center": 0.8, "scale": 0.9},
+             "DividendYield": {"transform": "identity", "center": 0.02, "scale": 0.02},
+             "totalRevenue": {"transform": "log", "center": 22.5, "scale": 1.5},
+             "totalAssets": {"transform": "log", "center": 23.5, "scale": 1.5}},
+           "others": {"transform": "signed_log", "center": 0, "scale": 10}}]}',
+       'Issuers and countries by named fundamentals and behaviour, scaled by reference values; fit_embedding_model() learns them.', true);
+
 SELECT pg_catalog.pg_extension_config_dump('embed_models', 'WHERE NOT builtin');
 
 CREATE FUNCTION embed_models_guard() RETURNS trigger

@@ -2,8 +2,9 @@
 GRANT SELECT ON embed_models TO PUBLIC;
 REVOKE ALL ON FUNCTION register_numeric_model(text, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION drop_embedding_model(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, text) FROM PUBLIC;
-ALTER FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, text) ROWS 1;
+REVOKE ALL ON FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, regclass, text, text, text) FROM PUBLIC;
+ALTER FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, regclass, text, text, text) ROWS 1;
+ALTER FUNCTION backfill_numeric_profile(date, text[], text, text, text, text, int, int, text, regclass, regclass) ROWS 1000;
 
 -- How many rows to expect, for planners of queries over a backfill's result.
 ALTER FUNCTION backfill_numeric(date, int, text, text[], text, int, int, text, regclass, regclass, regclass) ROWS 1000;

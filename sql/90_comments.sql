@@ -51,9 +51,12 @@ COMMENT ON FUNCTION backfill_numeric(date, date, int, text, text[], text, int, i
 COMMENT ON FUNCTION backfill_numeric(text, text, int, text, text[], text, int, int, text, regclass, regclass, regclass) IS
     'The same for dates given as text, so that plain literals can be passed.';
 
+COMMENT ON FUNCTION backfill_numeric_profile(date, text[], text, text, text, text, int, int, text, regclass, regclass) IS
+    'Computes and stores the vector of each entity''s newest row of named features up to a date; tells what became of each.';
+
 -- Model catalog
-COMMENT ON FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, text) IS
-    'Learns factors of returns (numeric base) or principal components (text base) from what is known at a date, and registers them under a new id.';
+COMMENT ON FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, regclass, text, text, text) IS
+    'Learns factors of returns (base of prices), centres and scales (base of named features) or principal components (text base) from what is known at a date, and registers them under a new id.';
 COMMENT ON TABLE embed_model_parts IS
     'What fits learned: matrices of fitted models.';
 COMMENT ON COLUMN embed_model_parts.model_id IS

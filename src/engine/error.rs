@@ -85,6 +85,14 @@ pub enum Error {
         /// Vectors needed.
         needed: usize,
     },
+    /// A model of other inputs than those at hand.
+    #[error("the model embeds {found}, not {wanted}")]
+    WrongInputs {
+        /// What it embeds.
+        found: &'static str,
+        /// What was to be embedded.
+        wanted: &'static str,
+    },
     /// A model that nothing can be fitted on.
     #[error("cannot fit on model \"{model_id}\": {reason}")]
     CannotFit {

@@ -83,6 +83,7 @@ pgrx::extension_sql_file!(
     requires = [
         "models",
         api::fit::fit_embedding_model,
+        api::backfill_profile::backfill_numeric_profile,
         api::backfill_numeric::backfill_numeric,
         api::backfill_numeric::backfill_numeric_days,
         api::models::register_numeric_model,

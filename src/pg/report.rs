@@ -190,8 +190,10 @@ fn engine_wording(error: &Error) -> Wording {
             .hint("Use backfill_numeric(), or num_window_embed(instrument_id, as_of, ...), which read the price table."),
         Error::TooFewToFit { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
             .hint("Ask for fewer components, or fit on more entities or a longer window."),
+        Error::WrongInputs { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE)
+            .hint("backfill_numeric() embeds prices, backfill_numeric_profile() named features."),
         Error::CannotFit { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE)
-            .hint("Fit on a pipeline model such as num-regime-core-v2, or on a text model."),
+            .hint("Fit on num-regime-core-v2 or another pipeline, on num-profile-core-v2, or on a text model."),
         Error::MalformedPart { .. } => Wording::code(ERRCODE_DATA_CORRUPTED),
         Error::MatrixTooLarge { .. } => Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
         Error::PackedSeries { .. } | Error::PackedList { .. } => {

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_missing_key_leaves_every_other_feature_where_it_was() {
-        let whole = json!({"sectors": {"Technology": 0.5, "Energy": 0.25}, "risk": {"vol": 0.2, "note": "x"}});
+        let whole =
+            json!({"sectors": {"Technology": 0.5, "Energy": 0.25}, "risk": {"vol": 0.2, "note": "x"}});
         let less = json!({"sectors": {"Technology": 0.5}, "risk": {"vol": 0.2}});
         let (a, b) = (vector(&whole), vector(&less));
         let values = |bytes: &[u8]| VectorRef::new(bytes).unwrap().values().collect::<Vec<f32>>();
@@ -113,7 +114,8 @@ mod tests {
         assert_eq!(vector(&a), vector(&b));
         let swapped = json!({"sectors": {"C": 1.0}, "factors": {"B": -0.1, "A": 0.5}, "leverage": 1.5});
         let (a, swapped) = (vector(&a), vector(&swapped));
-        let cosine = cosine_similarity(VectorRef::new(&a).unwrap(), VectorRef::new(&swapped).unwrap()).unwrap();
+        let cosine =
+            cosine_similarity(VectorRef::new(&a).unwrap(), VectorRef::new(&swapped).unwrap()).unwrap();
         assert!(cosine > 0.999_999, "{cosine}");
     }
 
@@ -130,7 +132,8 @@ mod tests {
     #[test]
     fn nothing_to_read_is_refused() {
         let mut out = vec![0; 384 * 4];
-        for row in [json!({}), json!({"sectors": {"T": "many"}, "risk": {"vol": -1, "other": 3}}), json!([1])] {
+        for row in [json!({}), json!({"sectors": {"T": "many"}, "risk": {"vol": -1, "other": 3}}), json!([1])]
+        {
             assert_eq!(encode(&spec(), &row, &mut out), Err(Refusal::NoFeature), "{row}");
         }
     }

@@ -13,7 +13,7 @@ use super::spec::{NamedSpec, Scaling, Transform};
 const MAX_FEATURES: usize = 2_000;
 
 /// A log makes positive values comparable whose upper and lower twentieth are this far apart.
-const LOG_RATIO: f64 = 50.0;
+const LOG_RATIO: f64 = 10.0;
 
 /// Values of every feature of a spec's blocks, gathered entity by entity.
 #[derive(Debug)]
@@ -64,7 +64,8 @@ impl<'a> CrossSection<'a> {
         }
         let mut spec = self.spec.clone();
         for (block, seen) in spec.blocks.iter_mut().zip(&self.values) {
-            let known = seen.iter().filter(|(_, values)| values.len() >= 3 && values.len() * 10 >= self.entities);
+            let known =
+                seen.iter().filter(|(_, values)| values.len() >= 3 && values.len() * 10 >= self.entities);
             block.features =
                 known.filter_map(|(name, values)| Some((name.clone(), scaling_of(values)?))).collect();
             block.others = None;
@@ -116,14 +117,19 @@ mod tests {
         )
         .unwrap();
         let mut seen = CrossSection::new(&base);
-        let row = |i: i32| json!({"f": {"size": 10f64.powi(i), "margin": f64::from(i) * 0.1, "same": 7,
-            "x": {"rare": (i == 0).then_some(1)}}});
+        let row = |i: i32| {
+            json!({"f": {"size": 10f64.powi(i), "margin": f64::from(i) * 0.1, "same": 7,
+            "x": {"rare": (i == 0).then_some(1)}}})
+        };
         (0..9).for_each(|i| seen.add(&row(i)).unwrap());
         let fitted = seen.fit(json!({"entities": 9})).unwrap();
         assert_eq!(fitted.blocks.len(), 1);
         let features = &fitted.blocks[0].features;
         assert_eq!(features.keys().collect::<Vec<_>>(), ["margin", "size"]);
-        assert_eq!((features["size"].transform, features["margin"].transform), (Transform::Log, Transform::Identity));
+        assert_eq!(
+            (features["size"].transform, features["margin"].transform),
+            (Transform::Log, Transform::Identity)
+        );
         assert!((features["size"].center - 4.0 * 10f64.ln()).abs() < 1e-12);
         assert!((features["margin"].scale - 0.2 * 1.4826).abs() < 1e-12);
         let again = NamedSpec::from_json(&serde_json::to_string(&fitted).unwrap()).unwrap();

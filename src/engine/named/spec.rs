@@ -108,7 +108,11 @@ impl NamedSpec {
         check(spec.dim > 0 && spec.dim <= MAX_DIM, "dim", format!("must be between 1 and {MAX_DIM}"))?;
         let most = MAX_SLOTS.min(spec.dim);
         check((1..=most).contains(&spec.slots), "slots", format!("must be between 1 and {most}"))?;
-        check(!spec.blocks.is_empty() && spec.blocks.len() <= 32, "blocks", "must be between 1 and 32 blocks")?;
+        check(
+            !spec.blocks.is_empty() && spec.blocks.len() <= 32,
+            "blocks",
+            "must be between 1 and 32 blocks",
+        )?;
         (0..).zip(&spec.blocks).try_for_each(|(index, block)| block.validate(index))?;
         Ok(spec)
     }

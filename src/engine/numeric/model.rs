@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::super::day::Day;
 use super::super::error::{Error, Result};
 use super::super::fit::FactorWeights;
+use super::super::named::NamedSpec;
 use super::features::FeatureRows;
 use super::market::MarketSums;
 use super::pipeline::{DayContext, FactorSpec, Members, PipelineModel, PipelineRows, PipelineSpec, Universe};
@@ -21,6 +22,8 @@ pub enum Recipe {
     Pipeline(PipelineSpec),
     /// The same, projected on fitted factor portfolios.
     Factors(FactorSpec, Rc<FactorWeights>),
+    /// Features by name; they have no window.
+    Named(NamedSpec),
 }
 
 impl Recipe {
@@ -32,6 +35,7 @@ impl Recipe {
         let value: serde_json::Value = serde_json::from_str(json).map_err(|e| invalid(json_problem(&e)))?;
         match value.get("encoder").and_then(|encoder| encoder.as_str()) {
             Some("pipeline") => PipelineSpec::from_json(json).map(Self::Pipeline),
+            Some("named") => NamedSpec::from_json(json).map(Self::Named),
             Some("factors") => Err(Error::InvalidSpec {
                 key: "encoder".to_owned(),
                 problem: "\"factors\" come out of fit_embedding_model(), not out of a spec".to_owned(),
@@ -56,29 +60,25 @@ impl Recipe {
         }
     }
 
-    /// Price behind the features.
-    pub fn price_column(&self) -> PriceColumn {
-        match self {
-            Self::Window(spec) => spec.price_column,
-            Self::Factors(FactorSpec { base: spec, .. }, _) | Self::Pipeline(spec) => spec.price_column,
-        }
-    }
-
     /// Components of the vectors; absent where they follow from the window.
     pub fn dim(&self) -> Option<usize> {
         match self {
             Self::Window(spec) => spec.dim,
             Self::Factors(FactorSpec { base: spec, .. }, _) | Self::Pipeline(spec) => Some(spec.dim),
+            Self::Named(spec) => Some(spec.dim),
         }
     }
 
     /// The model for windows of `window_days`.
     ///
-    /// Errors: as [`WindowModel::new`] and [`PipelineModel::new`].
+    /// Errors: as [`WindowModel::new`] and [`PipelineModel::new`]; [`Error::WrongInputs`] for named features.
     pub fn model(&self, window_days: i32) -> Result<NumericModel> {
         match self {
             Self::Window(spec) => WindowModel::new(spec.clone(), window_days).map(NumericModel::Window),
             Self::Pipeline(spec) => PipelineModel::new(spec.clone(), window_days).map(NumericModel::Pipeline),
+            Self::Named(_) => {
+                Err(Error::WrongInputs { found: "named features", wanted: "windows of prices" })
+            }
             Self::Factors(spec, weights) => {
                 let model = PipelineModel::new(spec.base.clone(), window_days)?;
                 Ok(NumericModel::Pipeline(model.with_factors(Rc::clone(weights))))

@@ -9,8 +9,9 @@ use crate::engine::Error;
 use crate::engine::numeric::Recipe;
 use crate::engine::numeric::pipeline::spec::Normalise;
 use crate::pg::ffi::regclass::Regclass;
-use crate::pg::fit::{Fitted, Request, components, factors};
+use crate::pg::fit::{Fitted, Request, components, cross_section, factors};
 use crate::pg::report::Fault;
+use crate::pg::spi::named_rows::NamedSource;
 use crate::pg::spi::relation::Relation;
 use crate::pg::spi::{models, prices as price_table, text_vectors};
 
@@ -26,6 +27,9 @@ pub fn fit_embedding_model(
     source_type: default!(Option<&str>, "'PROFILE'"),
     prices: default!(Option<Regclass>, "pg_catalog.to_regclass('prices_daily')"),
     embeddings: default!(Option<Regclass>, "pg_catalog.to_regclass('text_embeddings')"),
+    features: default!(Option<Regclass>, "pg_catalog.to_regclass('profiles')"),
+    entity_column: default!(Option<&str>, "'issuer_id'"),
+    date_column: default!(Option<&str>, "'as_of_date'"),
     description: default!(Option<&str>, "NULL"),
 ) -> Result<
     TableIterator<
@@ -43,7 +47,18 @@ pub fn fit_embedding_model(
         description,
     };
     let fitted = match models::modality(request.base_model_id)?.as_str() {
-        "numeric" => fit_factors(&request, prices)?,
+        "numeric" => match &*models::numeric_spec(request.base_model_id)? {
+            Recipe::Named(base) => {
+                let (entity_column, date_column) =
+                    (required(entity_column, "entity_column")?, required(date_column, "date_column")?);
+                let relation =
+                    Relation::open(features, "features", "profiles", &[entity_column, date_column])?;
+                let columns = base.columns();
+                let source = NamedSource { relation: &relation, entity_column, date_column, columns };
+                cross_section::fit(&request, base, &source)?
+            }
+            recipe => fit_factors(&request, recipe, prices)?,
+        },
         "text" => {
             let table = Relation::open(embeddings, "embeddings", "text_embeddings", &text_vectors::COLUMNS)?;
             components::fit(&request, required(source_type, "source_type")?, &table)?
@@ -59,12 +74,13 @@ fn cannot_fit(request: &Request<'_>, reason: &'static str) -> Fault {
     Error::CannotFit { model_id: request.base_model_id.to_owned(), reason }.into()
 }
 
-fn fit_factors(request: &Request<'_>, prices: Option<Regclass>) -> Result<Fitted, Fault> {
-    let recipe = models::numeric_spec(request.base_model_id)?;
-    let base = match &*recipe {
+fn fit_factors(request: &Request<'_>, recipe: &Recipe, prices: Option<Regclass>) -> Result<Fitted, Fault> {
+    let base = match recipe {
         Recipe::Pipeline(base) if base.normalise == Normalise::L2 => base,
         Recipe::Pipeline(_) => return Err(cannot_fit(request, "its vectors have no unit length")),
-        Recipe::Window(_) => return Err(cannot_fit(request, "its encoder learns nothing")),
+        Recipe::Window(_) | Recipe::Named(_) => {
+            return Err(cannot_fit(request, "its encoder learns nothing"));
+        }
         Recipe::Factors(..) => return Err(cannot_fit(request, "it is fitted already")),
     };
     let table = Relation::open(prices, "prices", "prices_daily", &price_table::columns(base.price_column))?;

@@ -3,6 +3,7 @@
 
 pub mod ledger;
 pub mod market;
+pub mod named;
 pub mod numeric;
 pub mod text;
 

@@ -1,6 +1,7 @@
 //! Fits: what encoders learn from the user's own rows, registered under a new model id.
 
 pub mod components;
+pub mod cross_section;
 pub mod factors;
 
 use crate::engine::{Day, Error, Result as EngineResult};

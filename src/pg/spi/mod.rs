@@ -7,6 +7,7 @@ pub mod instruments;
 pub mod joint_search;
 pub mod migrations;
 pub mod models;
+pub mod named_rows;
 pub mod numeric_rows;
 pub mod prices;
 pub mod profiles;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::extension::schema;
 use super::query::{execute, required, select, select_first};
 use crate::engine::Error;
+use crate::engine::named::NamedSpec;
 use crate::engine::numeric::Recipe;
 use crate::pg::ffi::transaction::RunningCommand;
 use crate::pg::report::Fault;
@@ -120,6 +121,16 @@ pub fn check_file_rights() -> Result<(), Fault> {
     let sql = "SELECT 'yes'::pg_catalog.text \
                WHERE pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name, 'USAGE'::pg_catalog.text)";
     select_first(sql, &[], |_| Ok(()))?.ok_or(Fault::FileRights)
+}
+
+/// The spec of a registered model of named features.
+///
+/// Errors: as [`numeric_spec`], and [`Error::WrongInputs`] for a model of prices.
+pub fn named_spec(model_id: &str) -> Result<NamedSpec, Fault> {
+    match &*numeric_spec(model_id)? {
+        Recipe::Named(spec) => Ok(spec.clone()),
+        _ => Err(Error::WrongInputs { found: "windows of prices", wanted: "named features" }.into()),
+    }
 }
 
 /// The modality of a registered model. Errors: [`Fault::UnknownModel`] (42704).
