@@ -214,6 +214,13 @@ fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
+fn near_models(near: &[String]) -> String {
+    if near.is_empty() {
+        return "SELECT model_id FROM embed_models lists the registered models.".to_owned();
+    }
+    format!("Registered models with a like name: {}.", list(near))
+}
+
 fn fault_wording(fault: &Fault) -> Wording {
     use PgSqlErrorCode::*;
     match fault {
@@ -228,14 +235,7 @@ fn fault_wording(fault: &Fault) -> Wording {
         Fault::InfiniteDate { .. } => Wording::code(ERRCODE_DATETIME_FIELD_OVERFLOW),
         Fault::EmptyRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .detail("Both bounds belong to the range."),
-        Fault::UnknownModel { near, .. } => {
-            let wording = Wording::code(ERRCODE_UNDEFINED_OBJECT);
-            if near.is_empty() {
-                wording.hint("SELECT model_id FROM embed_models lists the registered models.")
-            } else {
-                wording.hint(format!("Registered models with a like name: {}.", list(near)))
-            }
-        }
+        Fault::UnknownModel { near, .. } => Wording::code(ERRCODE_UNDEFINED_OBJECT).hint(near_models(near)),
         Fault::WrongModality { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE),
         Fault::ModelExists { .. } => Wording::code(ERRCODE_DUPLICATE_OBJECT)
             .detail("A model id never changes its meaning.")
