@@ -3,6 +3,7 @@
 # the root of the machine. Cargo decides what is stale; with nothing to do it takes about a second.
 . "$(dirname "$0")/lib.sh"
 
+need_setup
 pg_config=$(pg_config_path)
 major=$(pg_major "$pg_config")
 out=$ROOT/build/pg$major

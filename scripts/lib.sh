@@ -29,6 +29,9 @@ die() {
 
 say() { printf '%s\n' "$*"; }
 
+# For scripts that can be called before anything else: .venv is the last thing that the set-up makes.
+need_setup() { [ -x "$PE_PYTHON" ] || scripts/setup.sh; }
+
 # step TITLE COMMAND...: runs COMMAND and says which step of STEPS it is and how long it took.
 # Call it plainly, not in a condition: bash ignores -e in whatever runs below `if`, `||` and `&&`.
 STEPS=${STEPS:-0}

@@ -3,6 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 . scripts/report.sh
 
+need_setup
 pg=pg$(pg_major "$(pg_config_path)")
 passed=0 failed=0
 

@@ -3,6 +3,7 @@
 # touching the system. Copies again when the system's Postgres changed.
 . "$(dirname "$0")/lib.sh"
 
+need_setup
 pg_config=$(pg_config_path)
 prefix=$(private_prefix)
 bin=$("$pg_config" --bindir)

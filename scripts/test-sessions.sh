@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 . scripts/report.sh
 
+need_setup
 eval "$(scripts/cluster.sh env | sed 's/^/export /')"
 log=$ROOT/build/test-sessions.log
 mkdir -p build
