@@ -71,14 +71,14 @@ pub fn embed_price_series_pack(state: State<PriceSeries>) -> Report<Bytea> {
     })?)
 }
 
-/// A series from its packed form; the second argument only says where the state lives.
+/// A series from its packed form.
 #[pg_extern(immutable, strict, parallel_safe)]
 pub fn embed_price_series_unpack(
     packed: &[u8],
     _context: pgrx::Internal,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Report<State<PriceSeries>> {
-    Ok(AggregateMemory::of(fcinfo)?.keep(PriceSeries::unpack(packed)?)?)
+    Ok(AggregateMemory::until_joined(fcinfo)?.keep(PriceSeries::unpack(packed)?)?)
 }
 
 /// Adds a row to a window.
@@ -164,7 +164,7 @@ pub fn num_window_deserialize(
     _context: pgrx::Internal,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Report<State<WindowState>> {
-    let memory = AggregateMemory::of(fcinfo)?;
+    let memory = AggregateMemory::until_joined(fcinfo)?;
     let int = |at: usize| {
         let bytes = bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).ok_or(Fault::MalformedState)?;
         Ok::<i32, Fault>(i32::from_le_bytes(bytes))

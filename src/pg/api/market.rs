@@ -71,5 +71,5 @@ pub fn embed_market_sums_unpack(
     _context: pgrx::Internal,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Report<State<MarketSums>> {
-    Ok(AggregateMemory::of(fcinfo)?.keep(MarketSums::unpack(packed)?)?)
+    Ok(AggregateMemory::until_joined(fcinfo)?.keep(MarketSums::unpack(packed)?)?)
 }

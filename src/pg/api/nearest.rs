@@ -103,5 +103,5 @@ pub fn embed_nearest_unpack(
     _context: pgrx::Internal,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Report<State<TopK>> {
-    Ok(AggregateMemory::of(fcinfo)?.keep(TopK::unpack(packed)?)?)
+    Ok(AggregateMemory::until_joined(fcinfo)?.keep(TopK::unpack(packed)?)?)
 }

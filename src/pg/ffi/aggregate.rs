@@ -28,6 +28,17 @@ impl AggregateMemory {
         if kind == 0 { Err(Fault::NotAnAggregate) } else { Ok(Self(context)) }
     }
 
+    /// Where a partial state lives that is read only to be joined to another: until the next row. Whoever
+    /// joins must copy from it, never hand it on.
+    ///
+    /// Errors: as [`AggregateMemory::of`].
+    pub fn until_joined(fcinfo: pg_sys::FunctionCallInfo) -> Result<Self, Fault> {
+        Self::of(fcinfo)?;
+        // SAFETY: reads a variable of the backend. Postgres calls deserialisation functions in the memory of
+        // the row at hand, and joins what they return before it goes on to the next.
+        Ok(Self(unsafe { pg_sys::CurrentMemoryContext }))
+    }
+
     /// Moves `value` into the aggregate's memory; it is dropped with it, also after an error.
     pub fn keep<T>(&self, value: T) -> Result<State<T>, Fault> {
         let size = size_of::<pg_sys::MemoryContextCallback>();

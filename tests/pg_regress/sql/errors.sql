@@ -10,6 +10,8 @@ BEGIN
     RETURN 'NO ERROR';
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    -- Which names come second changes with every model.
+    hint := regexp_replace(hint, '(with a like name: "[^"]*").*', '\1 ...');
     RETURN concat_ws(E'\n    ', SQLSTATE || ': ' || SQLERRM, 'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
 END
 $$;
