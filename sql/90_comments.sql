@@ -54,6 +54,83 @@ COMMENT ON FUNCTION backfill_numeric(text, text, int, text, text[], text, int, i
 COMMENT ON FUNCTION backfill_numeric_profile(date, text[], text, text, text, text, int, int, text, regclass, regclass) IS
     'Computes and stores the vector of each entity''s newest row of named features up to a date; tells what became of each.';
 
+-- Jobs: backfills that commit as they go
+COMMENT ON PROCEDURE backfill_numeric_range(date, date, int, text, text[], text, int, int, text, regclass, regclass, regclass, int, int, int, boolean) IS
+    'Computes and stores window vectors over a range of dates in committed batches: can be cancelled, resumes where it stopped, leaves what is up to date.';
+COMMENT ON FUNCTION embed_partition(text, int) IS
+    'Which part of a split into so many an entity belongs to, from 1; the same on every machine.';
+COMMENT ON TABLE embed_jobs IS
+    'Runs of the procedures that commit as they go; updated with each batch. Everyone sees his own, members of pg_monitor all. Delete rows of jobs that are over as you like.';
+COMMENT ON COLUMN embed_jobs.job_id IS 'Number of the job.';
+COMMENT ON COLUMN embed_jobs.procedure IS 'Which procedure.';
+COMMENT ON COLUMN embed_jobs.arguments IS 'What it was called with, but for those that only say how: batch_entities and resume.';
+COMMENT ON COLUMN embed_jobs.digest IS 'Fingerprint of procedure and arguments, and key of the advisory lock that a running job holds.';
+COMMENT ON COLUMN embed_jobs.owner IS 'Who called it.';
+COMMENT ON COLUMN embed_jobs.run IS 'How often it was called: 1, and one more for each time that it was resumed.';
+COMMENT ON COLUMN embed_jobs.pid IS 'Backend of the latest run.';
+COMMENT ON COLUMN embed_jobs.scope_digest IS 'Fingerprint of its entities and dates; when they change, an interrupted job starts over.';
+COMMENT ON COLUMN embed_jobs.entities IS 'Entities of this job (of its partition); NULL until they are known.';
+COMMENT ON COLUMN embed_jobs.dates IS 'As-of dates.';
+COMMENT ON COLUMN embed_jobs.total IS 'Vectors to look after: entities times dates.';
+COMMENT ON COLUMN embed_jobs.done IS 'How many of them are dealt with.';
+COMMENT ON COLUMN embed_jobs.done_before IS 'How many of them the runs before the latest dealt with.';
+COMMENT ON COLUMN embed_jobs.inserted IS 'Vectors that were not there.';
+COMMENT ON COLUMN embed_jobs.replaced IS 'Vectors that were overwritten.';
+COMMENT ON COLUMN embed_jobs.skipped IS 'Vectors that were left: up to date, or on_existing => ''skip''.';
+COMMENT ON COLUMN embed_jobs.failed IS 'Vectors that could not be made; embed_job_errors has the reasons.';
+COMMENT ON COLUMN embed_jobs.last_entity IS 'Last entity, in byte order, that is done; a resumed job goes on after it.';
+COMMENT ON COLUMN embed_jobs.created_at IS 'First call.';
+COMMENT ON COLUMN embed_jobs.started_at IS 'Latest call.';
+COMMENT ON COLUMN embed_jobs.updated_at IS 'Latest batch.';
+COMMENT ON COLUMN embed_jobs.finished_at IS 'When everything was done; NULL while it runs and when it was interrupted.';
+COMMENT ON TABLE embed_job_errors IS
+    'What failed in a job, and why: one row per entity and unbroken run of dates.';
+COMMENT ON COLUMN embed_job_errors.job_id IS 'The job.';
+COMMENT ON COLUMN embed_job_errors.entity_id IS 'The entity.';
+COMMENT ON COLUMN embed_job_errors.first_date IS 'First date of the run.';
+COMMENT ON COLUMN embed_job_errors.last_date IS 'Last date of the run.';
+COMMENT ON COLUMN embed_job_errors.dates IS 'Number of dates in the run.';
+COMMENT ON COLUMN embed_job_errors.detail IS 'Why there is no vector on the last of them.';
+COMMENT ON VIEW embed_job_progress IS
+    'Jobs as they go: state, figures, rate and time left; current to the last batch.';
+COMMENT ON COLUMN embed_job_progress.job_id IS 'Number of the job.';
+COMMENT ON COLUMN embed_job_progress.procedure IS 'Which procedure.';
+COMMENT ON COLUMN embed_job_progress.owner IS 'Who called it.';
+COMMENT ON COLUMN embed_job_progress.state IS 'running, done, or interrupted (cancelled, failed or crashed: call it again to resume).';
+COMMENT ON COLUMN embed_job_progress.pid IS 'Backend that runs it now.';
+COMMENT ON COLUMN embed_job_progress.total IS 'Vectors to look after: entities times dates.';
+COMMENT ON COLUMN embed_job_progress.done IS 'How many of them are dealt with.';
+COMMENT ON COLUMN embed_job_progress.percent IS 'The same in percent.';
+COMMENT ON COLUMN embed_job_progress.inserted IS 'Vectors that were not there.';
+COMMENT ON COLUMN embed_job_progress.replaced IS 'Vectors that were overwritten.';
+COMMENT ON COLUMN embed_job_progress.skipped IS 'Vectors that were left.';
+COMMENT ON COLUMN embed_job_progress.failed IS 'Vectors that could not be made.';
+COMMENT ON COLUMN embed_job_progress.rate_per_second IS 'Vectors per second of the latest run.';
+COMMENT ON COLUMN embed_job_progress.time_left IS 'Time left at that rate.';
+COMMENT ON COLUMN embed_job_progress.runs IS 'How often it was called.';
+COMMENT ON COLUMN embed_job_progress.created_at IS 'First call.';
+COMMENT ON COLUMN embed_job_progress.started_at IS 'Latest call.';
+COMMENT ON COLUMN embed_job_progress.updated_at IS 'Latest batch.';
+COMMENT ON COLUMN embed_job_progress.finished_at IS 'When everything was done.';
+COMMENT ON COLUMN embed_job_progress.last_entity IS 'Last entity, in byte order, that is done.';
+COMMENT ON COLUMN embed_job_progress.arguments IS 'What it was called with.';
+COMMENT ON FUNCTION embed_numeric_job_entities(date, date, int, text, text[], text, int, int, text, regclass, regclass, regclass, int, int, int) IS
+    'Internal: checks the arguments of backfill_numeric_range and lists its instruments.';
+COMMENT ON FUNCTION embed_numeric_job_scope(text[], date, date, int, text, text, regclass, regclass) IS
+    'Internal: what all batches of backfill_numeric_range share.';
+COMMENT ON FUNCTION embed_numeric_job_step(text[], bytea, int, text, text, regclass, regclass) IS
+    'Internal: one batch of backfill_numeric_range.';
+COMMENT ON FUNCTION embed_job_is_visible(regrole) IS 'Internal: whether the caller may see the jobs of a role.';
+COMMENT ON FUNCTION embed_job_holder(bigint) IS 'Internal: which backend runs the job of a digest.';
+COMMENT ON FUNCTION embed_qualified_name(regclass) IS 'Internal: a relation''s name with its schema.';
+COMMENT ON FUNCTION embed_job_lock(bigint) IS 'Internal: takes a job''s lock until the transaction ends.';
+COMMENT ON FUNCTION embed_job_claim(text, jsonb, boolean) IS 'Internal: finds or makes the job of some arguments.';
+COMMENT ON FUNCTION embed_job_hold(bigint) IS 'Internal: a job''s lock, at the start of each of its transactions.';
+COMMENT ON FUNCTION embed_job_begin(bigint, text[], int, int, int, bigint) IS 'Internal: what a job has to do.';
+COMMENT ON FUNCTION embed_job_advance(bigint, text[], jsonb) IS 'Internal: notes a batch.';
+COMMENT ON FUNCTION embed_job_finish(bigint) IS 'Internal: notes the end of a job.';
+COMMENT ON FUNCTION embed_job_message(bigint) IS 'Internal: a line about a job.';
+
 -- Model catalog
 COMMENT ON FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, regclass, text, text, text) IS
     'Learns factors of returns (base of prices), centres and scales (base of named features) or principal components (text base) from what is known at a date, and registers them under a new id.';

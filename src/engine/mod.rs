@@ -8,6 +8,7 @@
 //! * [`search`]: the nearest of many vectors.
 //! * [`day`]: calendar days.
 //! * [`named`]: vectors of named numbers.
+//! * [`partition`]: which part of a split an entity belongs to.
 //! * [`fit`]: what encoders learn; [`linear`], [`random`]: what projections and fits need.
 //! * [`error`]: what can go wrong, as values.
 
@@ -21,6 +22,7 @@ pub mod named;
 pub mod numeric;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+pub mod partition;
 pub mod random;
 pub mod registry;
 pub mod search;

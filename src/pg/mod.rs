@@ -73,6 +73,21 @@ pgrx::extension_sql_file!(
     ]
 );
 pgrx::extension_sql_file!(
+    "../../sql/31_jobs.sql",
+    name = "jobs",
+    requires = ["preconditions", api::backfill_numeric_job::embed_partition]
+);
+pgrx::extension_sql_file!(
+    "../../sql/32_procedures.sql",
+    name = "procedures",
+    requires = [
+        "jobs",
+        api::backfill_numeric_job::embed_numeric_job_entities,
+        api::backfill_numeric_job::embed_numeric_job_scope,
+        api::backfill_numeric_job::embed_numeric_job_step,
+    ]
+);
+pgrx::extension_sql_file!(
     "../../sql/50_checks.sql",
     name = "checks",
     requires = [api::numeric::num_window_embed_lookup, api::vectors::euclidean_dist]
@@ -82,6 +97,7 @@ pgrx::extension_sql_file!(
     name = "privileges",
     requires = [
         "models",
+        "procedures",
         api::fit::fit_embedding_model,
         api::backfill_profile::backfill_numeric_profile,
         api::backfill_numeric::backfill_numeric,

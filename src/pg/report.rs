@@ -74,6 +74,12 @@ pub enum Fault {
     /// `append` on a table that allows one row per key.
     #[error("cannot append to \"{relation}\": it has a unique key")]
     AppendToUnique { relation: String },
+    /// `update` on a table that does not say what its rows were made from.
+    #[error("cannot tell stale rows of \"{relation}\": it has no column \"input_digest\"")]
+    NoInputDigest { relation: String },
+    /// What a job passes from batch to batch, not as we wrote it.
+    #[error("malformed scope of a job")]
+    MalformedScope,
     /// Aggregate arguments that change from row to row.
     #[error("argument \"{argument}\" must be the same on every row of a group")]
     ChangingArgument { argument: &'static str },
@@ -261,10 +267,12 @@ fn fault_wording(fault: &Fault) -> Wording {
         }
         Fault::AppendToUnique { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
             .hint("Use on_existing => 'replace' or 'skip', or drop the unique index to keep several rows per key."),
+        Fault::NoInputDigest { .. } => Wording::code(ERRCODE_UNDEFINED_COLUMN)
+            .hint("Add it with SELECT embed_migrate(), or use on_existing => 'skip' or 'replace'."),
         Fault::ChangingArgument { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .hint("Pass a constant, or add the column to GROUP BY."),
         Fault::NotAnAggregate | Fault::NoStagedRows | Fault::NotInstalled => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-        Fault::MalformedState => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION),
+        Fault::MalformedState | Fault::MalformedScope => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION),
         Fault::UnknownSchema { .. } => Wording::code(ERRCODE_INVALID_SCHEMA_NAME)
             .hint("Create it first: CREATE SCHEMA. The name is taken as it is, without quotes."),
         Fault::NoSchema { search_path } => Wording::code(ERRCODE_INVALID_SCHEMA_NAME)

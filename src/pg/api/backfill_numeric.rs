@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use super::arguments::{day, required};
 use crate::engine::Day;
+use crate::engine::numeric::NumericModel;
 use crate::pg::backfill::OnExisting;
 use crate::pg::backfill::ledger::Entry;
 use crate::pg::backfill::numeric::NumericBackfill;
@@ -25,18 +26,41 @@ enum Days {
     Range(Day, Day),
 }
 
-/// The arguments that both forms share.
-struct Arguments<'a> {
-    window_days: Option<i32>,
-    market_id: Option<&'a str>,
-    instrument_ids: Option<ItemArray<'a, str>>,
-    model_id: Option<&'a str>,
-    max_entities: Option<i32>,
-    skip_entities: Option<i32>,
-    on_existing: Option<&'a str>,
-    prices: Option<Regclass>,
-    instruments: Option<Regclass>,
-    target: Option<Regclass>,
+/// The arguments that all forms share.
+#[derive(Default)]
+pub(super) struct Arguments<'a> {
+    pub(super) window_days: Option<i32>,
+    pub(super) market_id: Option<&'a str>,
+    pub(super) instrument_ids: Option<ItemArray<'a, str>>,
+    pub(super) model_id: Option<&'a str>,
+    pub(super) max_entities: Option<i32>,
+    pub(super) skip_entities: Option<i32>,
+    pub(super) on_existing: Option<&'a str>,
+    pub(super) prices: Option<Regclass>,
+    pub(super) instruments: Option<Regclass>,
+    pub(super) target: Option<Regclass>,
+}
+
+/// What the arguments name, found and checked.
+pub(super) struct Opened {
+    pub(super) model: NumericModel,
+    pub(super) prices: Relation,
+    pub(super) target: NumericTarget,
+    pub(super) on_existing: OnExisting,
+}
+
+impl Opened {
+    /// The backfill of `entities` at `days`.
+    pub(super) fn backfill<'a>(&'a self, entities: &'a [String], days: &'a [Day]) -> NumericBackfill<'a> {
+        NumericBackfill {
+            model: &self.model,
+            entities,
+            days,
+            prices: &self.prices,
+            target: &self.target,
+            on_existing: self.on_existing,
+        }
+    }
 }
 
 /// Computes and stores the window vectors of instruments at one date.
@@ -116,10 +140,7 @@ pub fn backfill_numeric_days(
     >,
     ErrorReport,
 > {
-    let (start, end) = (day(start_date, "start_date")?, day(end_date, "end_date")?);
-    if end < start {
-        Err(Fault::EmptyRange { start: start.to_string(), end: end.to_string() })?;
-    }
+    let (start, end) = range(start_date, end_date)?;
     let arguments = Arguments {
         window_days,
         market_id,
@@ -135,8 +156,32 @@ pub fn backfill_numeric_days(
     Ok(arguments.run(Days::Range(start, end))?)
 }
 
+/// Both bounds of a range of dates.
+///
+/// Errors: those of [`day`], [`Fault::EmptyRange`] (22023).
+pub(super) fn range(start_date: Option<Date>, end_date: Option<Date>) -> Result<(Day, Day), Fault> {
+    let (start, end) = (day(start_date, "start_date")?, day(end_date, "end_date")?);
+    if end < start {
+        return Err(Fault::EmptyRange { start: start.to_string(), end: end.to_string() });
+    }
+    Ok((start, end))
+}
+
 impl Arguments<'_> {
     fn run(&self, days: Days) -> Result<Rows, Fault> {
+        let opened = self.open()?;
+        let entities = self.entities()?;
+        let days = match days {
+            Days::One(day) => vec![day],
+            Days::Range(start, end) => price_table::trading_days(&opened.prices, &entities, start, end)?,
+        };
+        let entries = opened.backfill(&entities, &days).run()?;
+        let model_id = required(self.model_id, "model_id")?;
+        Ok(rows(entries, entities, model_id.to_owned(), opened.model.dim()))
+    }
+
+    /// Finds and checks what the arguments name.
+    pub(super) fn open(&self) -> Result<Opened, Fault> {
         let model_id = required(self.model_id, "model_id")?;
         let window_days = required(self.window_days, "window_days")?;
         let on_existing = OnExisting::parse(required(self.on_existing, "on_existing")?)?;
@@ -148,25 +193,11 @@ impl Arguments<'_> {
             &price_table::columns(model.price_column()),
         )?;
         let target = NumericTarget::open(self.target, "INSTRUMENT", model_id, window_days)?;
-        let entities = self.entities()?;
-        let days = match days {
-            Days::One(day) => vec![day],
-            Days::Range(start, end) => price_table::trading_days(&prices, &entities, start, end)?,
-        };
-        let run = NumericBackfill {
-            model: &model,
-            entities: &entities,
-            days: &days,
-            prices: &prices,
-            target: &target,
-            on_existing,
-        };
-        let entries = run.run()?;
-        Ok(rows(entries, entities, model_id.to_owned(), model.dim()))
+        Ok(Opened { model, prices, target, on_existing })
     }
 
     /// The instruments asked for, without repeats: those named and those of the market, in byte order.
-    fn entities(&self) -> Result<Vec<String>, Fault> {
+    pub(super) fn entities(&self) -> Result<Vec<String>, Fault> {
         for (name, value) in [("max_entities", self.max_entities), ("skip_entities", self.skip_entities)] {
             if let Some(value) = value.filter(|value| *value < 0) {
                 Err(crate::engine::Error::OutOfRange {

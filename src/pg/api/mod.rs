@@ -5,6 +5,7 @@ pub mod about;
 pub mod aggregate;
 pub mod arguments;
 pub mod backfill_numeric;
+pub mod backfill_numeric_job;
 pub mod backfill_profile;
 pub mod backfill_text;
 pub mod fit;

@@ -11,6 +11,8 @@ pub enum Fate {
     Replaced(Vector),
     /// A row was there and was left.
     Skipped,
+    /// A row was there, made from the same prices, and was left.
+    Current,
     /// No vector could be made.
     Failed {
         /// Rows that were found.
@@ -48,7 +50,7 @@ impl Entry {
         match self.fate {
             Fate::Inserted(_) => "inserted",
             Fate::Replaced(_) => "replaced",
-            Fate::Skipped => "skipped",
+            Fate::Skipped | Fate::Current => "skipped",
             Fate::Failed { .. } => "failed",
         }
     }
@@ -62,7 +64,7 @@ impl Entry {
     pub fn rows_used(&self) -> Option<i32> {
         match &self.fate {
             Fate::Inserted(vector) | Fate::Replaced(vector) => Some(vector.rows as i32),
-            Fate::Skipped => None,
+            Fate::Skipped | Fate::Current => None,
             Fate::Failed { rows, .. } => Some(*rows as i32),
         }
     }
@@ -72,6 +74,7 @@ impl Entry {
         match &self.fate {
             Fate::Inserted(vector) | Fate::Replaced(vector) => vector.detail(dim),
             Fate::Skipped => Some("row exists".to_owned()),
+            Fate::Current => Some("up to date".to_owned()),
             Fate::Failed { reason, .. } => Some(reason.to_string()),
         }
     }

@@ -1,6 +1,7 @@
 //! Backfills: what was asked for, computed in batches, written in one statement per batch, and told row
 //! by row.
 
+pub mod job;
 pub mod ledger;
 pub mod market;
 pub mod named;
@@ -16,6 +17,8 @@ pub enum OnExisting {
     Replace,
     /// Leave it and compute nothing.
     Skip,
+    /// Leave it where it was made from the very rows that are there now, else overwrite it.
+    Update,
     /// Add another row beside it, as the published system does.
     Append,
 }
@@ -26,11 +29,12 @@ impl OnExisting {
         match value {
             "replace" => Ok(Self::Replace),
             "skip" => Ok(Self::Skip),
+            "update" => Ok(Self::Update),
             "append" => Ok(Self::Append),
             other => Err(Fault::InvalidChoice {
                 argument: "on_existing",
                 value: other.to_owned(),
-                allowed: "\"replace\", \"skip\" and \"append\"",
+                allowed: "\"replace\", \"skip\", \"update\" and \"append\"",
             }),
         }
     }

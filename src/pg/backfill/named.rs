@@ -1,7 +1,5 @@
 //! The backfill of named features: the newest row of each entity, encoded and written in chunks.
 
-use std::collections::HashSet;
-
 use super::OnExisting;
 use super::ledger::{Entry, Fate, Vector};
 use crate::engine::named::{NamedSpec, encode};
@@ -37,6 +35,8 @@ struct Made {
     row: usize,
     vector: Vec<u8>,
     features: usize,
+    /// Whether its key has a row.
+    there: bool,
 }
 
 impl NamedBackfill<'_> {
@@ -45,9 +45,7 @@ impl NamedBackfill<'_> {
     /// Errors: [`Fault::AppendToUnique`] (55000), and whatever writing raises; then nothing is written.
     pub fn run(&self) -> Result<Vec<Entry>, Fault> {
         transaction::refuse_read_only();
-        if self.on_existing == OnExisting::Append && self.target.unique() {
-            return Err(Fault::AppendToUnique { relation: self.target.name().to_owned() });
-        }
+        self.target.allows(self.on_existing)?;
         if !self.target.unique() {
             self.target.lock()?;
         }
@@ -56,7 +54,7 @@ impl NamedBackfill<'_> {
         for (index, row) in self.rows.iter().enumerate() {
             interrupts::check();
             match self.make(row) {
-                Ok((vector, features)) => chunk.push(Made { row: index, vector, features }),
+                Ok((vector, features)) => chunk.push(Made { row: index, vector, features, there: false }),
                 Err(reason) => {
                     entries.push(self.entry(index, Fate::Failed { rows: 0, reason: reason.into() }))
                 }
@@ -85,34 +83,43 @@ impl NamedBackfill<'_> {
     }
 
     fn write(&self, mut chunk: Vec<Made>, entries: &mut Vec<Entry>) -> Result<(), Fault> {
-        let keys: Vec<(&str, Day)> = chunk.iter().map(|made| (self.name(made.row), self.as_of)).collect();
-        let existing = match (self.on_existing, keys.is_empty()) {
-            (OnExisting::Append, _) | (_, true) => HashSet::new(),
-            _ => self.target.existing(&keys)?,
-        };
-        if self.on_existing == OnExisting::Skip {
-            chunk.retain(|made| {
-                let there = existing.contains(&(self.name(made.row).to_owned(), self.as_of));
-                if there {
-                    entries.push(self.entry(made.row, Fate::Skipped));
-                }
-                !there
-            });
-        } else if !self.target.unique() && !existing.is_empty() {
-            let keys: Vec<(&str, Day)> = existing.iter().map(|(id, day)| (id.as_str(), *day)).collect();
-            self.target.delete(&keys)?;
-        }
+        self.find_existing(&mut chunk, entries)?;
         if chunk.is_empty() {
             return Ok(());
+        }
+        if !self.target.unique() {
+            let there = chunk.iter().filter(|made| made.there);
+            let keys: Vec<(&str, Day)> = there.map(|made| (self.name(made.row), self.as_of)).collect();
+            self.target.delete(&keys)?;
         }
         self.target.insert(&mut ChunkRows { run: self, chunk: &chunk, at: 0 })?;
         for made in &chunk {
             let non_finite = simd::count_non_finite(&made.vector) as u32;
             let vector = Vector { rows: made.features as u32, padded: 0, non_finite };
-            let there = existing.contains(&(self.name(made.row).to_owned(), self.as_of));
-            let fate = if there { Fate::Replaced(vector) } else { Fate::Inserted(vector) };
+            let fate = if made.there { Fate::Replaced(vector) } else { Fate::Inserted(vector) };
             entries.push(self.entry(made.row, fate));
         }
+        Ok(())
+    }
+
+    /// Marks the vectors whose key has a row, and drops those whose row stays.
+    fn find_existing(&self, chunk: &mut Vec<Made>, entries: &mut Vec<Entry>) -> Result<(), Fault> {
+        if self.on_existing == OnExisting::Append || chunk.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<(&str, Day)> = chunk.iter().map(|made| (self.name(made.row), self.as_of)).collect();
+        let mut existing = self.target.existing(&keys)?.into_iter();
+        chunk.retain_mut(|made| {
+            let Some(found) = existing.next().flatten() else { return true };
+            made.there = true;
+            let fate = match self.on_existing {
+                OnExisting::Skip => Fate::Skipped,
+                OnExisting::Update if found.digest == Some(digest(&self.rows[made.row])) => Fate::Current,
+                _ => return true,
+            };
+            entries.push(self.entry(made.row, fate));
+            false
+        });
         Ok(())
     }
 
@@ -123,6 +130,11 @@ impl NamedBackfill<'_> {
     fn entry(&self, row: usize, fate: Fate) -> Entry {
         Entry { entity: row as u32, day: self.as_of, fate }
     }
+}
+
+/// Fingerprint of what a vector was made from.
+fn digest(row: &NamedRow) -> [u8; 16] {
+    xxhash_rust::xxh3::xxh3_128(row.json.as_bytes()).to_be_bytes()
 }
 
 /// The rows of one chunk, in key order.
@@ -146,7 +158,7 @@ impl RowSource for ChunkRows<'_, '_> {
         cells.int(3, made.features as i32);
         cells.int(4, 0);
         cells.date(5, row.day);
-        cells.uuid(6, xxhash_rust::xxh3::xxh3_128(row.json.as_bytes()).to_be_bytes());
+        cells.uuid(6, digest(row));
         Ok(true)
     }
 }

@@ -1,7 +1,7 @@
 //! The numeric backfill: prices in one scan per batch of instruments, per-day features once per
 //! instrument, each window one copy, written by one `INSERT ... SELECT` per chunk of rows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::OnExisting;
 use super::ledger::{Entry, Fate, Vector};
@@ -15,8 +15,8 @@ use crate::pg::report::Fault;
 use crate::pg::spi::numeric_rows::NumericTarget;
 use crate::pg::spi::relation::Relation;
 
-/// Price rows held at a time, about: 20 bytes each, some copies of them.
-const BATCH_PRICE_ROWS: usize = 400_000;
+/// Price rows held at a time, about: 20 bytes each.
+const BATCH_PRICE_ROWS: usize = 200_000;
 
 /// Embedding rows per statement.
 const CHUNK_ROWS: usize = 1_000;
@@ -44,7 +44,15 @@ pub struct NumericBackfill<'a> {
 struct Pending<'a> {
     entity: u32,
     rows: EntityRows<'a>,
-    windows: Vec<(Day, Ready)>,
+    windows: Vec<Slot>,
+}
+
+/// A window to be written.
+struct Slot {
+    day: Day,
+    ready: Ready,
+    /// Whether its key has a row.
+    there: bool,
 }
 
 impl<'a> NumericBackfill<'a> {
@@ -53,22 +61,48 @@ impl<'a> NumericBackfill<'a> {
     /// Errors: [`Fault::AppendToUnique`] (55000), and whatever reading and writing raise; then nothing is
     /// written. A single entity that cannot be embedded is an entry, not an error.
     pub fn run(&'a self) -> Result<Vec<Entry>, Fault> {
-        if self.on_existing == OnExisting::Append && self.target.unique() {
-            return Err(Fault::AppendToUnique { relation: self.target.name().to_owned() });
-        }
-        transaction::refuse_read_only();
-        let (Some(&first), Some(&last)) = (self.days.first(), self.days.last()) else {
-            return Ok(Vec::new());
-        };
-        if !self.target.unique() {
-            self.target.lock()?;
-        }
-        let fresh = self.on_existing == OnExisting::Append || !self.target.any_between(first, last)?;
-        let from = first.minus_days(self.model.look_back_days());
+        self.check()?;
+        let Some((from, last)) = self.prices_between() else { return Ok(Vec::new()) };
+        self.lock()?;
+        let fresh = self.is_fresh()?;
         // What a list names may be other instruments than those asked for: only the whole table's series
         // are sure to hold them.
         let whole = matches!(self.model.universe(), Some(Universe::Prices {}));
-        let mut market = Market::read(self.model, self.prices, (from, last), whole)?;
+        let market = Market::read(self.model, self.prices, (from, last), whole)?;
+        self.run_with(market, fresh)
+    }
+
+    /// What stops a backfill before it begins.
+    ///
+    /// Errors: [`Fault::AppendToUnique`] (55000), [`Fault::NoInputDigest`] (42703), and 25006 in a read-only
+    /// transaction.
+    pub fn check(&self) -> Result<(), Fault> {
+        self.target.allows(self.on_existing)?;
+        transaction::refuse_read_only();
+        Ok(())
+    }
+
+    /// The span of dates whose prices matter, if there is a date at all.
+    pub fn prices_between(&self) -> Option<(Day, Day)> {
+        let (&first, &last) = (self.days.first()?, self.days.last()?);
+        Some((first.minus_days(self.model.look_back_days()), last))
+    }
+
+    /// Whether no key of the dates has a row, or none that matters.
+    pub fn is_fresh(&self) -> Result<bool, Fault> {
+        let (Some(&first), Some(&last)) = (self.days.first(), self.days.last()) else { return Ok(true) };
+        Ok(self.on_existing == OnExisting::Append || !self.target.any_between(first, last)?)
+    }
+
+    /// Keeps others from writing the same keys, where the table does not.
+    pub fn lock(&self) -> Result<(), Fault> {
+        if self.target.unique() { Ok(()) } else { self.target.lock() }
+    }
+
+    /// As [`NumericBackfill::run`], for a market that was read before; `fresh` as
+    /// [`NumericBackfill::is_fresh`] says.
+    pub fn run_with(&'a self, mut market: Market, fresh: bool) -> Result<Vec<Entry>, Fault> {
+        let Some((from, last)) = self.prices_between() else { return Ok(Vec::new()) };
         let members = market.members(self.model, self.prices, (from, last))?;
         let context = |&day: &Day| self.model.day(day, market.sums.as_ref(), &members);
         let contexts = self.days.iter().map(context).collect::<crate::engine::Result<_>>()?;
@@ -140,7 +174,7 @@ impl<'a> Run<'a> {
         let mut windows = Vec::with_capacity(self.job.days.len());
         for (&day, context) in self.job.days.iter().zip(&self.contexts) {
             match rows.ready(day, context) {
-                Ok(ready) => windows.push((day, ready)),
+                Ok(ready) => windows.push(Slot { day, ready, there: false }),
                 Err(refused) => {
                     let reason = refused.error.to_string().into();
                     let fate = Fate::Failed { rows: refused.rows as u32, reason };
@@ -154,51 +188,50 @@ impl<'a> Run<'a> {
     fn write(&mut self, mut pending: Vec<Pending<'a>>) -> Result<(), Fault> {
         let job = self.job;
         pending.retain(|instrument| !instrument.windows.is_empty());
-        let existing = self.existing(&pending)?;
-        if job.on_existing == OnExisting::Skip {
-            self.leave_existing(&mut pending, &existing);
-        } else if !job.target.unique() && !existing.is_empty() {
-            let keys: Vec<(&str, Day)> = existing.iter().map(|(id, day)| (id.as_str(), *day)).collect();
-            job.target.delete(&keys)?;
+        self.find_existing(&mut pending)?;
+        if !job.target.unique() {
+            job.target.delete(&self.keys(&pending, |slot| slot.there))?;
         }
         if pending.iter().all(|instrument| instrument.windows.is_empty()) {
             return Ok(());
         }
         let entries = &mut self.entries;
-        job.target.insert(&mut ChunkRows {
-            job,
-            pending: &pending,
-            at: (0, 0),
-            existing: &existing,
-            entries,
-        })?;
+        job.target.insert(&mut ChunkRows { job, pending: &pending, at: (0, 0), entries })?;
         Ok(())
     }
 
-    /// Keys of the chunk that have a row.
-    fn existing(&self, pending: &[Pending<'_>]) -> Result<HashSet<(String, Day)>, Fault> {
-        if self.fresh {
-            return Ok(HashSet::new());
-        }
+    fn keys(&self, pending: &[Pending<'_>], wanted: impl Fn(&Slot) -> bool) -> Vec<(&'a str, Day)> {
         let mut keys = Vec::new();
         for instrument in pending {
             let name = self.job.name(instrument.entity);
-            keys.extend(instrument.windows.iter().map(|(day, _)| (name, *day)));
+            let slots = instrument.windows.iter().filter(|slot| wanted(slot));
+            keys.extend(slots.map(|slot| (name, slot.day)));
         }
-        self.job.target.existing(&keys)
+        keys
     }
 
-    fn leave_existing(&mut self, pending: &mut [Pending<'_>], existing: &HashSet<(String, Day)>) {
-        for instrument in pending {
-            let (entity, name) = (instrument.entity, self.job.name(instrument.entity).to_owned());
-            instrument.windows.retain(|(day, _)| {
-                let there = existing.contains(&(name.clone(), *day));
-                if there {
-                    self.entries.push(Entry { entity, day: *day, fate: Fate::Skipped });
-                }
-                !there
+    /// Marks the windows whose key has a row, and drops those whose row stays.
+    fn find_existing(&mut self, pending: &mut [Pending<'_>]) -> Result<(), Fault> {
+        if self.fresh {
+            return Ok(());
+        }
+        let existing = self.job.target.existing(&self.keys(pending, |_| true))?;
+        let mut existing = existing.into_iter();
+        let on_existing = self.job.on_existing;
+        for Pending { entity, rows, windows } in pending {
+            windows.retain_mut(|slot| {
+                let Some(found) = existing.next().flatten() else { return true };
+                slot.there = true;
+                let fate = match on_existing {
+                    OnExisting::Skip => Fate::Skipped,
+                    OnExisting::Update if found.digest == Some(rows.digest(&slot.ready)) => Fate::Current,
+                    _ => return true,
+                };
+                self.entries.push(Entry { entity: *entity, day: slot.day, fate });
+                false
             });
         }
+        Ok(())
     }
 }
 
@@ -207,19 +240,19 @@ struct ChunkRows<'r, 'a> {
     job: &'r NumericBackfill<'a>,
     pending: &'r [Pending<'a>],
     at: (usize, usize),
-    existing: &'r HashSet<(String, Day)>,
     entries: &'r mut Vec<Entry>,
 }
 
 impl RowSource for ChunkRows<'_, '_> {
     fn next_row(&mut self, cells: &mut Cells<'_>) -> Result<bool, Fault> {
-        let (instrument, day, window) = loop {
+        let (instrument, slot) = loop {
             let Some(instrument) = self.pending.get(self.at.0) else { return Ok(false) };
             match instrument.windows.get(self.at.1) {
-                Some((day, window)) => break (instrument, *day, window),
+                Some(slot) => break (instrument, slot),
                 None => self.at = (self.at.0 + 1, 0),
             }
         };
+        let (day, window) = (slot.day, &slot.ready);
         self.at.1 += 1;
         let name = self.job.name(instrument.entity);
         let mut non_finite = 0;
@@ -235,8 +268,7 @@ impl RowSource for ChunkRows<'_, '_> {
         cells.date(5, window.last_day());
         cells.uuid(6, instrument.rows.digest(window));
         let vector = Vector { rows: window.rows() as u32, padded: window.padded() as u32, non_finite };
-        let there = !self.existing.is_empty() && self.existing.contains(&(name.to_owned(), day));
-        let fate = if there { Fate::Replaced(vector) } else { Fate::Inserted(vector) };
+        let fate = if slot.there { Fate::Replaced(vector) } else { Fate::Inserted(vector) };
         self.entries.push(Entry { entity: instrument.entity, day, fate });
         Ok(true)
     }

@@ -1,6 +1,6 @@
 //! The rows of a `numeric_window_embeddings` table: which exist, and the one statement that writes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use pgrx::datum::{Date, DatumWithOid};
 
@@ -8,6 +8,7 @@ use super::extension::schema;
 use super::query::{execute, required, select};
 use super::relation::Relation;
 use crate::engine::Day;
+use crate::pg::backfill::OnExisting;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::ffi::staged::{RowSource, with_rows};
 use crate::pg::report::Fault;
@@ -28,20 +29,33 @@ const LINEAGE: [(&str, &str); 5] = [
 const STAGED: &str = "r(entity_id pg_catalog.text, as_of_date pg_catalog.date, vector pg_catalog.bytea, \
     rows_used pg_catalog.int4, rows_padded pg_catalog.int4, last_day pg_catalog.date, digest pg_catalog.uuid)";
 
-/// Keys as rows: $4 and $5.
-const KEYS: &str = "ROWS FROM (pg_catalog.unnest($4::pg_catalog.text[]), pg_catalog.unnest($5::pg_catalog.date[])) AS k(id, day)";
+/// Keys as rows: $4 and $5, numbered from 1.
+const KEYS: &str = "ROWS FROM (pg_catalog.unnest($4::pg_catalog.text[]), pg_catalog.unnest($5::pg_catalog.date[])) \
+     WITH ORDINALITY AS k(id, day, at)";
 
-/// One entity type, model and window: $1 to $3.
-const KEY_CONDITION: &str = "t.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
-     AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 \
-     AND (t.window_spec OPERATOR(pg_catalog.->>) 'window_days') OPERATOR(pg_catalog.=) $3";
+/// What a row that exists says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Existing {
+    /// Fingerprint of what it was made from; absent where the table or the row has none, and where there are
+    /// several rows of the key.
+    pub digest: Option<[u8; 16]>,
+}
 
 /// Rows of the days $4 whose keys, as [`listed_key`] writes them, are among $5: lists of constants, which
 /// Postgres compares through a hash.
 const LISTED: &str = "t.as_of_date OPERATOR(pg_catalog.=) ANY ($4) AND pg_catalog.concat(t.entity_id, \
      pg_catalog.encode(pg_catalog.date_send(t.as_of_date::pg_catalog.date), 'hex')) OPERATOR(pg_catalog.=) ANY ($5)";
 
-const WINDOW_KEY: &str = "(window_spec ->> 'window_days'::text)";
+/// Where a table keeps the window length of its natural key: a JSON document, as published, or a column, as
+/// distributed tables need.
+const WINDOW_KEYS: [(&str, Window); 2] =
+    [("(window_spec ->> 'window_days'::text)", Window::Document), ("window_days", Window::Column)];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Window {
+    Document,
+    Column,
+}
 
 /// A numeric embedding table and the part of it that one run writes.
 #[derive(Debug)]
@@ -50,7 +64,8 @@ pub struct NumericTarget {
     entity_type: &'static str,
     model_id: String,
     window_days: i32,
-    unique: bool,
+    /// How its unique key holds the window length, if it has such a key.
+    unique: Option<Window>,
 }
 
 impl NumericTarget {
@@ -62,28 +77,40 @@ impl NumericTarget {
         window_days: i32,
     ) -> Result<Self, Fault> {
         let relation = Relation::open(given, "target", "numeric_window_embeddings", &BASE)?;
-        let mut key = ["entity_type", "entity_id", "as_of_date", "model_id", WINDOW_KEY].map(str::to_owned);
-        key.sort();
-        let unique = relation.unique_keys()?.iter().any(|found| found[..] == key[..]);
+        let keys = relation.unique_keys()?;
+        let enforced = |(part, window): (&str, Window)| {
+            let mut key = ["entity_type", "entity_id", "as_of_date", "model_id", part].map(str::to_owned);
+            key.sort();
+            keys.iter().any(|found| found[..] == key[..]).then_some(window)
+        };
+        let unique = WINDOW_KEYS.into_iter().find_map(enforced);
         Ok(Self { relation, entity_type, model_id: model_id.to_owned(), window_days, unique })
     }
 
     /// Whether the table allows one row per key.
     pub fn unique(&self) -> bool {
-        self.unique
+        self.unique.is_some()
     }
 
-    /// Its quoted name.
-    pub fn name(&self) -> &str {
-        &self.relation.sql
+    /// One entity type, model and window: $1 to $3.
+    fn key_condition(&self) -> String {
+        let window = match self.unique {
+            Some(Window::Column) => "t.window_days OPERATOR(pg_catalog.=) $3::pg_catalog.int4",
+            _ => "(t.window_spec OPERATOR(pg_catalog.->>) 'window_days') OPERATOR(pg_catalog.=) $3",
+        };
+        format!(
+            "t.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
+             AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 AND {window}"
+        )
     }
 
     /// Whether any entity has a row between two days, both included.
     pub fn any_between(&self, from: Day, to: Day) -> Result<bool, Fault> {
         let sql = format!(
-            "SELECT 1 FROM {} t WHERE {KEY_CONDITION} AND t.as_of_date OPERATOR(pg_catalog.>=) $4 \
+            "SELECT 1 FROM {} t WHERE {} AND t.as_of_date OPERATOR(pg_catalog.>=) $4 \
                AND t.as_of_date OPERATOR(pg_catalog.<=) $5 LIMIT 1",
-            self.relation.sql
+            self.relation.sql,
+            self.key_condition()
         );
         let args = [
             self.entity_type.into(),
@@ -95,43 +122,85 @@ impl NumericTarget {
         Ok(!select(&sql, &args, |_| Ok(()))?.is_empty())
     }
 
-    /// Which of some keys have a row.
-    pub fn existing(&self, keys: &[(&str, Day)]) -> Result<HashSet<(String, Day)>, Fault> {
-        if self.unique { self.existing_by_key(keys) } else { self.existing_by_scan(keys) }
+    /// Whether `on_existing` makes sense for the table.
+    ///
+    /// Errors: [`Fault::AppendToUnique`] (55000), [`Fault::NoInputDigest`] (42703).
+    pub fn allows(&self, on_existing: OnExisting) -> Result<(), Fault> {
+        let relation = || self.relation.sql.clone();
+        match on_existing {
+            OnExisting::Append if self.unique() => Err(Fault::AppendToUnique { relation: relation() }),
+            OnExisting::Update if !self.has_digest() => Err(Fault::NoInputDigest { relation: relation() }),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_digest(&self) -> bool {
+        self.relation.has_column("input_digest")
+    }
+
+    fn digest(&self) -> &'static str {
+        if self.has_digest() { "pg_catalog.uuid_send(t.input_digest)" } else { "NULL::pg_catalog.bytea" }
+    }
+
+    /// The row of each of some keys, in their order.
+    pub fn existing(&self, keys: &[(&str, Day)]) -> Result<Vec<Option<Existing>>, Fault> {
+        if self.unique() { self.existing_by_key(keys) } else { self.existing_by_scan(keys) }
     }
 
     /// One look-up per key, whatever the planner knows about a table that this transaction is filling.
-    fn existing_by_key(&self, keys: &[(&str, Day)]) -> Result<HashSet<(String, Day)>, Fault> {
+    fn existing_by_key(&self, keys: &[(&str, Day)]) -> Result<Vec<Option<Existing>>, Fault> {
         let sql = format!(
-            "SELECT k.id, k.day FROM {KEYS}, \
-             LATERAL (SELECT 1 FROM {} t WHERE {KEY_CONDITION} \
+            "SELECT k.at::pg_catalog.int4, found.digest FROM {KEYS}, \
+             LATERAL (SELECT {} AS digest FROM {} t WHERE {} \
                AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) k.id \
                AND t.as_of_date OPERATOR(pg_catalog.=) k.day LIMIT 1) found",
-            self.relation.sql
+            self.digest(),
+            self.relation.sql,
+            self.key_condition()
         );
-        let keys = select(&sql, &self.key_args(keys), |row| {
-            Ok((required(row.text(1)?)?, Day(required(row.date(2)?)?.to_pg_epoch_days())))
+        let mut found = vec![None; keys.len()];
+        let rows = select(&sql, &self.key_args(keys), |row| {
+            Ok((required(row.int(1)?)?, Existing { digest: as_digest(row.bytes(2)?) }))
         })?;
-        Ok(keys.into_iter().collect())
+        for (at, existing) in rows {
+            let at = usize::try_from(at).ok().and_then(|at| at.checked_sub(1));
+            if let Some(slot) = at.and_then(|at| found.get_mut(at)) {
+                *slot = Some(existing);
+            }
+        }
+        Ok(found)
     }
 
     /// One pass over a table in which there may be no index to look a key up by: whole lists are compared
     /// through a hash, so that no plan is worse than that.
-    fn existing_by_scan(&self, keys: &[(&str, Day)]) -> Result<HashSet<(String, Day)>, Fault> {
+    fn existing_by_scan(&self, keys: &[(&str, Day)]) -> Result<Vec<Option<Existing>>, Fault> {
         let sql = format!(
-            "SELECT t.entity_id::pg_catalog.text, t.as_of_date::pg_catalog.date FROM {} t \
-             WHERE {KEY_CONDITION} AND {LISTED}",
-            self.relation.sql
+            "SELECT t.entity_id::pg_catalog.text, t.as_of_date::pg_catalog.date, {} FROM {} t \
+             WHERE {} AND {LISTED}",
+            self.digest(),
+            self.relation.sql,
+            self.key_condition()
         );
-        let keys = select(&sql, &self.listed_args(keys), |row| {
-            Ok((required(row.text(1)?)?, Day(required(row.date(2)?)?.to_pg_epoch_days())))
+        let rows = select(&sql, &self.listed_args(keys), |row| {
+            let day = Day(required(row.date(2)?)?.to_pg_epoch_days());
+            Ok(((required(row.text(1)?)?, day), as_digest(row.bytes(3)?)))
         })?;
-        Ok(keys.into_iter().collect())
+        let mut found: HashMap<(&str, Day), Existing> = HashMap::with_capacity(rows.len());
+        for ((id, day), digest) in &rows {
+            let first = Existing { digest: *digest };
+            // Of several rows none is the row of the key.
+            found.entry((id, *day)).and_modify(|there| there.digest = None).or_insert(first);
+        }
+        Ok(keys.iter().map(|key| found.get(key).copied()).collect())
     }
 
     /// Deletes the rows of some keys, for a table that cannot upsert.
     pub fn delete(&self, keys: &[(&str, Day)]) -> Result<u64, Fault> {
-        let sql = format!("DELETE FROM {} t WHERE {KEY_CONDITION} AND {LISTED}", self.relation.sql);
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let condition = self.key_condition();
+        let sql = format!("DELETE FROM {} t WHERE {condition} AND {LISTED}", self.relation.sql);
         execute(&sql, &self.listed_args(keys))
     }
 
@@ -164,19 +233,27 @@ impl NumericTarget {
         let values: String = lineage.iter().map(|(_, value)| format!(", {value}")).collect();
         let updates: String = lineage.iter().map(|(name, _)| format!(", {name} = excluded.{name}")).collect();
         let reference = if self.relation.has_column("vector_ref") { ", vector_ref = NULL" } else { "" };
-        let conflict = if self.unique {
+        let key = match self.unique {
+            Some(Window::Document) => Some("(window_spec OPERATOR(pg_catalog.->>) 'window_days')"),
+            Some(Window::Column) => Some("window_days"),
+            None => None,
+        };
+        let conflict = key.map(|window| {
             format!(
-                " ON CONFLICT (entity_type, entity_id, as_of_date, model_id, \
-                 (window_spec OPERATOR(pg_catalog.->>) 'window_days')) DO UPDATE \
+                " ON CONFLICT (entity_type, entity_id, as_of_date, model_id, {window}) DO UPDATE \
                  SET window_spec = excluded.window_spec, vector = excluded.vector{reference}{updates}"
             )
-        } else {
-            String::new()
+        });
+        // A column of its own is filled unless Postgres fills it from the document.
+        let (window, length) = match self.relation.is_generated("window_days") {
+            Some(false) => (", window_days", format!(", {}", self.window_days)),
+            _ => ("", String::new()),
         };
         Ok(format!(
-            "INSERT INTO {target} (entity_type, entity_id, window_spec, as_of_date, model_id, vector{names}) \
-             SELECT $1, r.entity_id, $2::pg_catalog.jsonb, r.as_of_date, $3, r.vector{values} \
+            "INSERT INTO {target} (entity_type, entity_id, window_spec, as_of_date, model_id, vector{names}{window}) \
+             SELECT $1, r.entity_id, $2::pg_catalog.jsonb, r.as_of_date, $3, r.vector{values}{length} \
              FROM {schema}.embed_staged_rows() AS {STAGED}{conflict}",
+            conflict = conflict.unwrap_or_default(),
             target = self.relation.sql,
             schema = schema()?,
         ))
@@ -208,6 +285,10 @@ impl NumericTarget {
     fn window_spec(&self) -> String {
         format!(r#"{{"window_days": {}, "entity_type": "{}"}}"#, self.window_days, self.entity_type)
     }
+}
+
+fn as_digest(bytes: Option<Vec<u8>>) -> Option<[u8; 16]> {
+    bytes.and_then(|bytes| bytes.try_into().ok())
 }
 
 fn date(day: Day) -> Date {

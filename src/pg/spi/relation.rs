@@ -13,7 +13,8 @@ pub struct Relation {
     pub oid: pg_sys::Oid,
     /// Schema-qualified and quoted, for SQL text.
     pub sql: String,
-    columns: Vec<String>,
+    /// Names, and whether Postgres computes the value.
+    columns: Vec<(String, bool)>,
 }
 
 impl Relation {
@@ -51,7 +52,12 @@ impl Relation {
 
     /// Whether the relation has a column of that name.
     pub fn has_column(&self, column: &str) -> bool {
-        self.columns.iter().any(|name| name == column)
+        self.is_generated(column).is_some()
+    }
+
+    /// Whether a column is a generated one, if the relation has it.
+    pub fn is_generated(&self, column: &str) -> Option<bool> {
+        self.columns.iter().find(|(name, _)| name == column).map(|(_, generated)| *generated)
     }
 
     /// The key definitions of each unique, valid, unconditional index, each sorted.
@@ -71,9 +77,9 @@ impl Relation {
     }
 }
 
-fn columns_of(oid: pg_sys::Oid) -> Result<Vec<String>, Fault> {
-    let sql = "SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a \
+fn columns_of(oid: pg_sys::Oid) -> Result<Vec<(String, bool)>, Fault> {
+    let sql = "SELECT a.attname::pg_catalog.text, a.attgenerated::pg_catalog.text FROM pg_catalog.pg_attribute a \
                WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attnum OPERATOR(pg_catalog.>) 0 \
                  AND NOT a.attisdropped";
-    select(sql, &[oid.into()], |row| required(row.text(1)?))
+    select(sql, &[oid.into()], |row| Ok((required(row.text(1)?)?, !required(row.text(2)?)?.is_empty())))
 }
