@@ -1,8 +1,10 @@
 -- Aggregates over daily price rows. Their support functions are in src/pg/api/aggregate.rs.
+-- Backfills bound how many rows they read at a time, so a small state is declared: hashing groups is then
+-- preferred to sorting all rows by a text key.
 CREATE AGGREGATE embed_price_series(trade_date date, price float8, volume float8) (
     SFUNC = embed_price_series_step,
     STYPE = internal,
-    SSPACE = 4096,
+    SSPACE = 256,
     FINALFUNC = embed_price_series_pack,
     COMBINEFUNC = embed_price_series_combine,
     SERIALFUNC = embed_price_series_pack,

@@ -15,8 +15,8 @@ use crate::pg::report::Fault;
 use crate::pg::spi::numeric_rows::NumericTarget;
 use crate::pg::spi::relation::Relation;
 
-/// Price rows held at a time, about: 20 bytes each.
-const BATCH_PRICE_ROWS: usize = 200_000;
+/// Price rows held at a time, about: 20 bytes each, some copies of them.
+const BATCH_PRICE_ROWS: usize = 400_000;
 
 /// Embedding rows per statement.
 const CHUNK_ROWS: usize = 1_000;

@@ -138,7 +138,8 @@ impl TextTarget {
     }
 
     /// Holds off other runs that write the same keys until the transaction ends: a table without a
-    /// unique key has nothing else against duplicates.
+    /// unique key has nothing else against duplicates. Run as a writing statement, so that what is looked
+    /// for next is found though a run before this one has just committed it.
     pub fn lock(&self) -> Result<(), Fault> {
         let sql = "SELECT pg_catalog.pg_advisory_xact_lock($1::pg_catalog.int4, \
                    pg_catalog.hashtext(pg_catalog.concat_ws(E'\\x01', $2, $3)))::pg_catalog.text";
@@ -147,7 +148,7 @@ impl TextTarget {
             self.source_type.into(),
             self.model_id.as_str().into(),
         ];
-        select(sql, &args, |_| Ok(())).map(|_| ())
+        execute(sql, &args).map(|_| ())
     }
 }
 
