@@ -31,7 +31,7 @@ WORDS = (
     "and chemical customers worldwide its credit risk rose after quarterly revenue fell short of guidance while margins "
     "improved management expects stable demand litigation over a legacy plant continues and the board approved a dividend"
 ).split()
-SIZES = {"short": (28, 96), "medium": (98, 48), "long": (248, 24)}
+SIZES = {"short": (28, 256), "medium": (98, 96), "long": (248, 48)}
 
 
 def texts(words, count):

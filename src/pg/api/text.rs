@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use super::arguments::required;
 use crate::engine::text::{TextError, document};
 use crate::pg::ffi::array::ItemArray;
-use crate::pg::ffi::host::{self, Backend};
+use crate::pg::ffi::host::{Backend, BatchMemory};
 use crate::pg::report::Fault;
 use crate::pg::{settings, text};
 
@@ -70,12 +70,11 @@ fn embed(texts: &[&str], model_id: &str) -> Result<Vec<Vec<u8>>, Fault> {
         return Ok(Vec::new());
     }
     let request = text::request(model_id, recipe);
-    let vectors = text::with_model(&request, |model| {
+    let _memory = BatchMemory::keep();
+    text::with_model(&request, |model| {
         let embedded = model.embed(texts, settings::batch_tokens(), &Backend)?;
         Ok(embedded.into_iter().map(|text| stored(&text.vector)).collect())
-    });
-    host::release_memory();
-    vectors
+    })
 }
 
 /// Little-endian float32 without header.

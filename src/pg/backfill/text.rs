@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::engine::onnx::LoadRequest;
 use crate::engine::text::{Embedded, TextError};
 use crate::engine::{Day, Error};
-use crate::pg::ffi::host::{self, Backend};
+use crate::pg::ffi::host::{Backend, BatchMemory};
 use crate::pg::ffi::staged::{Cells, RowSource};
 use crate::pg::report::Fault;
 use crate::pg::settings;
@@ -91,10 +91,9 @@ impl TextBackfill<'_> {
             self.target.lock()?;
         }
         let mut entries = Vec::with_capacity(keys.len());
+        let _memory = BatchMemory::keep();
         for page in profiles::pages(&keys) {
-            let done = self.run_page(&keys[page], &mut entries);
-            host::release_memory();
-            done?;
+            self.run_page(&keys[page], &mut entries)?;
         }
         Ok(entries)
     }
