@@ -132,16 +132,34 @@ def throughput(session, directory):
         results = {name: run(documents) for name, run in contenders.items()}
         worst = max(np.abs(results["prometheus_embed"] - other).max() for other in results.values())
         runs = {name: lambda run=run, documents=documents: run(documents) for name, run in contenders.items()}
-        times = harness.rounds(ROUNDS, lambda: None, **runs)
-        ours = min(times["prometheus_embed"])
-        print(f"\n{size}: {len(documents)} texts of {tokens:.0f} tokens on average (largest difference {worst:.1e})")
-        for name, seconds in times.items():
-            # Rounds are paired, so that a busy machine slows both of a pair.
-            pairs = statistics.median(other / own for own, other in zip(times["prometheus_embed"], seconds, strict=True))
-            print(
-                f"  {name.replace('_', ' '):24} {len(documents) / min(seconds):7.1f} texts/s; "
-                f"prometheus_embed is {min(seconds) / ours:.2f} x as fast (median of pairs {pairs:.2f})"
-            )
+        report(size, documents, tokens, worst, measure(session, runs))
+
+
+def measure(session, runs):
+    """Seconds of processor time and by the clock of every run, in turn, so that a busy machine slows all alike."""
+    backend = Path(f"/proc/{session.info.backend_pid}/schedstat")
+    clocks = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            ours = name == "prometheus_embed"
+            cpu = (lambda: int(backend.read_text().split()[0]) / 1e9) if ours else time.process_time
+            before = cpu(), time.perf_counter()
+            run()
+            clocks[name].append((cpu() - before[0], time.perf_counter() - before[1]))
+    return clocks
+
+
+def report(size, documents, tokens, worst, clocks):
+    print(f"\n{size}: {len(documents)} texts of {tokens:.0f} tokens on average (largest difference {worst:.1e})")
+    print(f"  {'':22} {'texts/s':>8} {'per CPU s':>10}   prometheus_embed is x as fast: CPU (median), CPU (best), clock (median)")
+    ours = clocks["prometheus_embed"]
+    for name, times in clocks.items():
+        cpu = [other[0] / own[0] for own, other in zip(ours, times, strict=True)]
+        clock = [other[1] / own[1] for own, other in zip(ours, times, strict=True)]
+        best = min(time[0] for time in times) / min(own[0] for own in ours)
+        rate = [len(documents) / min(time[i] for time in times) for i in (1, 0)]
+        ratios = f"{statistics.median(cpu):.2f}, {best:.2f}, {statistics.median(clock):.2f}"
+        print(f"  {name.replace('_', ' '):22} {rate[0]:8.1f} {rate[1]:10.1f}   {ratios}")
 
 
 def first_vector(server, name):

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use super::arguments::{day, required};
 use crate::engine::Day;
 use crate::pg::backfill::text::{OnExisting, TextBackfill};
+use crate::pg::ffi::host::Released;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::ffi::transaction;
 use crate::pg::report::Fault;
@@ -114,7 +115,7 @@ impl Arguments<'_> {
         let run = TextBackfill { request: &request, profiles: &profiles, target: &target, on_existing };
         let entries = run.run(from, to, self.max_entities)?;
         let model_id = model_id.to_owned();
-        Ok(TableIterator::new(entries.into_iter().map(move |entry| {
+        let rows = entries.into_iter().map(move |entry| {
             let has_vector = matches!(entry.status, "inserted" | "replaced" | "unchanged");
             (
                 entry.issuer_id,
@@ -126,6 +127,7 @@ impl Arguments<'_> {
                 entry.truncated,
                 entry.detail,
             )
-        })))
+        });
+        Ok(TableIterator::new(Released::after(rows)))
     }
 }

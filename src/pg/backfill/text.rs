@@ -91,7 +91,6 @@ impl TextBackfill<'_> {
             self.target.lock()?;
         }
         let mut entries = Vec::with_capacity(keys.len());
-        let _memory = BatchMemory::keep();
         for page in profiles::pages(&keys) {
             self.run_page(&keys[page], &mut entries)?;
         }
@@ -175,6 +174,8 @@ impl TextBackfill<'_> {
             return Ok(());
         }
         let documents: Vec<&str> = rows.iter().map(|row| row.document.as_str()).collect();
+        // Not around what Postgres allocates: that would stay in between.
+        let memory = BatchMemory::keep();
         let results = text::with_model(self.request, |model| {
             match model.embed(&documents, settings::batch_tokens(), &Backend) {
                 Ok(all) => Ok(all.into_iter().map(Ok).collect()),
@@ -193,6 +194,7 @@ impl TextBackfill<'_> {
             }
             .map_err(Fault::from)
         })?;
+        drop(memory);
         for (row, result) in rows.iter_mut().zip(results) {
             let Some(entry) = entries.get_mut(row.entry) else { continue };
             row.document = String::new();

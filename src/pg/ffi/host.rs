@@ -177,3 +177,36 @@ pub fn release_memory() {
         libc::malloc_trim(KEPT);
     }
 }
+
+/// Rows of a result; what making them needed is given back when they have been read.
+#[derive(Debug)]
+pub struct Released<I> {
+    rows: I,
+    // Dropped after `rows`.
+    _memory: ReleaseOnDrop,
+}
+
+#[derive(Debug)]
+struct ReleaseOnDrop;
+
+impl Drop for ReleaseOnDrop {
+    // Calls nothing of Postgres.
+    fn drop(&mut self) {
+        release_memory();
+    }
+}
+
+impl<I: Iterator> Released<I> {
+    /// Wraps `rows`.
+    pub fn after(rows: I) -> Self {
+        Self { rows, _memory: ReleaseOnDrop }
+    }
+}
+
+impl<I: Iterator> Iterator for Released<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        self.rows.next()
+    }
+}
