@@ -32,8 +32,9 @@ def sockets(pid):
 
 
 def private_kb(pid, *kinds):
-    """Private memory of a process, in kB. Clean pages of a file are private, too, while nobody else maps them."""
-    kinds = kinds or ("Private_Dirty:",)
+    """Memory of a process's own, in kB: by default what is anonymous. Pages of a file or of the shared buffers
+    count as private, too, while nobody else has touched them."""
+    kinds = kinds or ("Anonymous:",)
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith(kinds))
 
