@@ -46,7 +46,9 @@ debian_packages() {
         as_root=(sudo)
     fi
     say "    installing ${missing[*]}"
-    say "    (Debian's postgresql package may create a cluster \"main\" of its own; this project never uses it)"
+    case " ${missing[*]} " in *" postgresql-$PG_MAJOR "*)
+        say "    (Debian makes a cluster \"main\" of its own along with it; this project never uses that one)" ;;
+    esac
     "${as_root[@]}" apt-get update -qq
     apt-cache show "postgresql-$PG_MAJOR" >/dev/null 2>&1 ||
         die "this Debian has no postgresql-$PG_MAJOR" "Choose the version it has (14 to 18), for example: make setup PG_MAJOR=17"
