@@ -35,3 +35,32 @@ COMMENT ON FUNCTION find_similar_stab_scenarios(text, date, text, int, text, dat
     'The scenarios, of all dates or a range, that are most like the state of an instrument: exact, over every candidate.';
 COMMENT ON FUNCTION find_similar(text, jsonb, date, int, jsonb, text, date, date, regclass) IS
     'The entities of a joint space that are most like the one that a scope describes: exact, over every candidate of the date or range.';
+
+COMMENT ON FUNCTION backfill_numeric_portfolio(date, text[], int, text, text, regclass, regclass) IS
+    'Computes and stores the vectors of portfolios at one date from their risk reports.';
+COMMENT ON FUNCTION backfill_numeric_scenario(text, int, text, text, regclass, regclass, regclass) IS
+    'Computes and stores the vectors of the scenarios of a set from their paths.';
+COMMENT ON FUNCTION register_joint_space(text, text, text, jsonb, text, text, text[], jsonb, text) IS
+    'Adds a joint space, and its model if that is new.';
+COMMENT ON FUNCTION embed_fuse_branches(bigint, boolean, bytea[]) IS
+    'Internal: fuses the branches of one key of the running backfill.';
+COMMENT ON FUNCTION backfill_joint(text, date, date, date, text[], text, text, text, text, text, jsonb, int, int, text,
+                                   regclass, regclass, regclass, regclass, regclass, regclass, regclass) IS
+    'Computes and stores the joint vectors of a space at one date or over a range; tells of each entity what was used and what was missing.';
+COMMENT ON FUNCTION backfill_joint_profiles(date, text, text, text, text, text[], int, date, date, text,
+                                            regclass, regclass, regclass, regclass, regclass, regclass) IS
+    'Computes and stores joint profiles of issuers: half numeric vectors, half profile text.';
+COMMENT ON FUNCTION backfill_joint_portfolios(date, text[], text, text, int, date, date, text, regclass, regclass) IS
+    'Computes and stores joint portfolio vectors.';
+COMMENT ON FUNCTION backfill_joint_stab_fragility(date, text, text[], int, int, text, text, text, text, date, date, text,
+                                                  regclass, regclass, regclass) IS
+    'Computes and stores stability states of instruments: stability window and joint profile of the issuer.';
+COMMENT ON FUNCTION backfill_joint_stab_scenarios(text, text, text, int, text, regclass, regclass, regclass) IS
+    'Computes and stores the scenarios of a set in the space of stability states.';
+COMMENT ON FUNCTION show_joint(text, date, date, date, jsonb, text, int, regclass) IS
+    'Lists the joint vectors of a type and model, by date.';
+COMMENT ON FUNCTION show_joint_profiles(date, date, date, text, text, int, regclass) IS 'Lists joint profiles, by date.';
+COMMENT ON FUNCTION show_joint_portfolios(date, date, date, text, text, int, regclass) IS
+    'Lists joint portfolio vectors, by date.';
+COMMENT ON FUNCTION show_joint_stab_fragility(date, date, date, text, text, text, text, text, text, int, regclass) IS
+    'Lists stability states and scenarios, by date.';

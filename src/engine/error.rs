@@ -140,6 +140,22 @@ pub enum Error {
     /// Something about a text model or a text.
     #[error(transparent)]
     Text(#[from] super::text::TextError),
+    /// An integer that float64 cannot hold.
+    #[error("number {position} is an integer beyond float64: {text}")]
+    NumberTooLarge {
+        /// Its position, from 1.
+        position: usize,
+        /// Its beginning.
+        text: String,
+    },
+    /// A number that is none.
+    #[error("value {position} is no JSON number: {text}")]
+    MalformedNumber {
+        /// Its position, from 1.
+        position: usize,
+        /// Its beginning.
+        text: String,
+    },
     /// A weight that is negative or not finite as float32.
     #[error("weight {position} must be a finite number of at least 0, not {value}")]
     InvalidWeight {

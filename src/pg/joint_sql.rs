@@ -12,11 +12,20 @@ pgrx::extension_sql_file!(
     ]
 );
 pgrx::extension_sql_file!(
+    "../../sql/50_joint.sql",
+    name = "joint",
+    requires = ["spaces", api::backfill_joint::backfill_joint, api::show::show_joint]
+);
+pgrx::extension_sql_file!(
     "../../sql/81_joint_privileges.sql",
     name = "joint_privileges",
     requires = [
         "spaces",
         "nearest",
+        "joint",
+        api::backfill_entities::backfill_numeric_portfolio,
+        api::backfill_entities::backfill_numeric_scenario,
+        api::spaces::register_joint_space,
         api::search::find_similar_profiles,
         api::search::find_similar_portfolios,
         api::search::find_similar_stab_scenarios,

@@ -211,6 +211,9 @@ fn engine_wording(error: &Error) -> Wording {
         Error::OutOfRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
         Error::Text(error) => text::wording(error),
         Error::InvalidWeight { .. } | Error::ZeroWeights => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
+        Error::NumberTooLarge { .. } | Error::MalformedNumber { .. } => {
+            Wording::code(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE)
+        }
         Error::WeightCount { .. } => Wording::code(ERRCODE_ARRAY_ELEMENT_ERROR),
         Error::OutOfMemory => Wording::code(ERRCODE_OUT_OF_MEMORY),
     }

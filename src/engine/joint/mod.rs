@@ -2,11 +2,13 @@
 //!
 //! * [`blend`]: two vectors, `(a * x + b * y) / (a + b)`.
 //! * [`weighted_average`]: any number of vectors.
+//! * [`space`]: which vectors are fused, and how.
 //! * [`scope`]: whom a joint vector is about.
 
 #![forbid(unsafe_code)]
 
 pub mod scope;
+pub mod space;
 
 use super::error::{Error, Result};
 use super::vector::{VectorRef, write_values};

@@ -7,6 +7,7 @@
 //! them into a vector. [`pipeline`] makes vectors by steps; [`model`] is the face of both. `docs/numeric-rules.md` states every rule to the bit.
 
 pub mod features;
+pub mod listing;
 pub mod market;
 pub mod model;
 pub mod moving;

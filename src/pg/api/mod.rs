@@ -4,6 +4,8 @@
 pub mod about;
 pub mod aggregate;
 pub mod arguments;
+pub mod backfill_entities;
+pub mod backfill_joint;
 pub mod backfill_numeric;
 pub mod backfill_numeric_job;
 pub mod backfill_profile;
@@ -17,6 +19,8 @@ pub mod moving;
 pub mod nearest;
 pub mod numeric;
 pub mod search;
+pub mod show;
+pub mod spaces;
 pub mod staged;
 pub mod text;
 pub mod text_models;

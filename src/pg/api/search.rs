@@ -283,7 +283,7 @@ pub fn find_similar(
 }
 
 /// The text of a `jsonb` argument that must be an object.
-fn object(value: JsonText, argument: &'static str) -> Result<String, Fault> {
+pub fn object(value: JsonText, argument: &'static str) -> Result<String, Fault> {
     if value.0.starts_with('{') { Ok(value.0) } else { Err(JointFault::NotAnObject { argument }.into()) }
 }
 

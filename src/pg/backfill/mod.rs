@@ -2,7 +2,9 @@
 //! by row.
 
 pub mod job;
+pub mod joint;
 pub mod ledger;
+pub mod made;
 pub mod market;
 pub mod named;
 pub mod numeric;

@@ -33,6 +33,38 @@ pub enum JointFault {
         /// Models that have one of this entity and date.
         models: Vec<String>,
     },
+    /// A scenario set that is not there.
+    #[error("scenario set \"{id}\" does not exist")]
+    UnknownScenarioSet { id: String, known: Vec<String> },
+    /// Neither a date nor a range, or both.
+    #[error("either \"as_of\" or \"start_date\" and \"end_date\" must be given, not both")]
+    DatesUnclear,
+    /// A joint type with spaces of several kinds of entities, and none was named.
+    #[error("joint type \"{joint_type}\" has spaces of several kinds of entities")]
+    SeveralKinds { joint_type: String, kinds: Vec<String> },
+    /// A space that is not there.
+    #[error("joint type \"{joint_type}\" has no space of model \"{model_id}\"")]
+    UnknownSpaceModel { joint_type: String, model_id: String, known: Vec<String> },
+    /// A space that is there.
+    #[error("joint space \"{joint_type}\" of model \"{model_id}\" and {entity_type} already exists")]
+    SpaceExists { joint_type: String, model_id: String, entity_type: String },
+    /// A space that needs its own vectors.
+    #[error("joint space is circular: {path}")]
+    CircularSpace { path: String },
+    /// A joint branch of no space.
+    #[error(
+        "branch \"{branch}\": joint type \"{joint_type}\" has no space of model \"{model_id}\" and {entity_type}"
+    )]
+    MissingBranchSpace { branch: String, joint_type: String, model_id: String, entity_type: String },
+    /// `embed_fuse_branches` called by hand.
+    #[error("embed_fuse_branches can only be called by a running backfill")]
+    NoRun,
+    /// An argument that does not fit the space.
+    #[error("argument \"{argument}\" has no meaning for entities of type {entity_type}")]
+    UnfitArgument { argument: &'static str, entity_type: &'static str },
+    /// A branch that a space does not have.
+    #[error("joint type \"{joint_type}\" has no branch \"{branch}\"")]
+    UnknownBranch { joint_type: String, branch: String, known: Vec<String> },
 }
 
 pub(super) fn wording(fault: &JointFault) -> Wording {
@@ -46,6 +78,27 @@ pub(super) fn wording(fault: &JointFault) -> Wording {
         JointFault::AmbiguousScope { entities, .. } => Wording::code(ERRCODE_CARDINALITY_VIOLATION)
             .detail(format!("Among them are {}.", list(entities)))
             .hint("Name the entity_type and the id of one entity."),
+        JointFault::UnknownScenarioSet { known, .. } => {
+            let wording = Wording::code(ERRCODE_UNDEFINED_OBJECT);
+            if known.is_empty() { wording } else { wording.hint(format!("Scenario sets: {}.", list(known))) }
+        }
+        JointFault::DatesUnclear => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
+            .hint("Pass as_of => '2024-12-31', or start_date => '2024-01-01', end_date => '2024-12-31'."),
+        JointFault::SeveralKinds { kinds, .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
+            .hint(format!("Name one as entity_type: {}.", list(kinds))),
+        JointFault::UnknownSpaceModel { known, .. } => Wording::code(ERRCODE_UNDEFINED_OBJECT)
+            .hint(format!("It has spaces of: {}. register_joint_space() adds one.", list(known))),
+        JointFault::SpaceExists { .. } => Wording::code(ERRCODE_DUPLICATE_OBJECT)
+            .detail("A model id never changes its meaning.")
+            .hint("Register the changed space under a new model id."),
+        JointFault::CircularSpace { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
+            .detail("A space cannot be built from vectors that need its own."),
+        JointFault::MissingBranchSpace { .. } => Wording::code(ERRCODE_UNDEFINED_OBJECT)
+            .hint("Register that space first. SELECT joint_type, model_id, entity_type FROM embed_spaces lists them."),
+        JointFault::NoRun => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+        JointFault::UnfitArgument { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
+        JointFault::UnknownBranch { known, .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
+            .hint(format!("Its branches are {}.", list(known))),
         JointFault::NoEmbedding { dates, other_dates, models, .. } => {
             no_embedding(dates, other_dates, models)
         }

@@ -4,6 +4,9 @@
 
 pub mod extension;
 pub mod instruments;
+pub mod joint_keys;
+pub mod joint_list;
+pub mod joint_rows;
 pub mod joint_search;
 pub mod migrations;
 pub mod models;
@@ -13,6 +16,7 @@ pub mod prices;
 pub mod profiles;
 pub mod query;
 pub mod relation;
+pub mod reports;
 pub mod spaces;
 pub mod text_rows;
 pub mod text_vectors;

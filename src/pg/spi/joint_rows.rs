@@ -1,0 +1,288 @@
+//! The rows of a `joint_embeddings` table: the one statement that reads branches, fuses and writes.
+
+use pgrx::datum::{Date, DatumWithOid};
+
+use super::extension::schema;
+use super::joint_keys::Key;
+use super::joint_search::{COLUMNS, ENTITY, has_natural_key};
+use super::query::{execute, select_first};
+use super::relation::Relation;
+use super::spaces::SpaceRow;
+use crate::engine::Day;
+use crate::engine::joint::space::{EntityType, Leaf, Table};
+use crate::pg::ffi::regclass::Regclass;
+use crate::pg::report::Fault;
+
+/// Columns of ours, filled where the table has them: name, its value.
+const LINEAGE: [(&str, &str); 3] = [
+    ("branches", "f.branches::pg_catalog.jsonb"),
+    ("input_digest", "f.digest"),
+    ("computed_at", "pg_catalog.now()"),
+];
+
+/// Keys as rows, from arguments 1 to 7. They come in key order, and every join below is a loop over them.
+const KEYS: &str = "ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.date[]), \
+    pg_catalog.unnest($3::pg_catalog.date[]), pg_catalog.unnest($4::pg_catalog.text[]), \
+    pg_catalog.unnest($5::pg_catalog.text[]), pg_catalog.unnest($6::pg_catalog.text[]), \
+    pg_catalog.unnest($7::pg_catalog.text[])) \
+    WITH ORDINALITY AS k(entity, day, read_day, instrument, issuer, region, scenario_set, n)";
+
+/// Arguments before those of the branches.
+const FIXED: usize = 10;
+
+/// A joint table and the space that one run writes to it.
+#[derive(Debug)]
+pub struct JointTarget {
+    relation: Relation,
+    unique: bool,
+}
+
+/// The tables that branches are read from.
+#[derive(Debug)]
+pub struct Sources {
+    /// Numeric vectors, where a branch needs them.
+    pub numeric: Option<Relation>,
+    /// Texts, where a branch needs them.
+    pub text: Option<Relation>,
+}
+
+impl JointTarget {
+    /// Checks the table. Errors: as [`Relation::open`].
+    pub fn open(given: Option<Regclass>) -> Result<Self, Fault> {
+        let relation = Relation::open(given, "target", "joint_embeddings", &COLUMNS)?;
+        let unique = has_natural_key(&relation)?;
+        Ok(Self { relation, unique })
+    }
+
+    /// The table.
+    pub fn relation(&self) -> &Relation {
+        &self.relation
+    }
+
+    /// Whether the table allows one row per key.
+    pub fn unique(&self) -> bool {
+        self.unique
+    }
+
+    /// Holds off other runs that write the same space until the transaction ends.
+    pub fn lock(&self, row: &SpaceRow) -> Result<(), Fault> {
+        let sql = "SELECT pg_catalog.pg_advisory_xact_lock($1::pg_catalog.int4, \
+                   pg_catalog.hashtext(pg_catalog.concat_ws(E'\\x01', $2, $3, $4)))::pg_catalog.text";
+        let oid = self.relation.oid.to_u32() as i32;
+        let args = [
+            oid.into(),
+            row.joint_type.as_str().into(),
+            row.model_id.as_str().into(),
+            row.entity_type.name().into(),
+        ];
+        select_first(sql, &args, |_| Ok(())).map(|_| ())
+    }
+
+    /// The largest row id there is, as text: rows written from now on have larger ones.
+    pub fn last_row(&self, row: &SpaceRow) -> Result<Option<String>, Fault> {
+        let sql = format!(
+            "SELECT pg_catalog.max(t.joint_id)::pg_catalog.text FROM {} t \
+             WHERE t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
+               AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2",
+            self.relation.sql
+        );
+        let args = [row.joint_type.as_str().into(), row.model_id.as_str().into()];
+        Ok(select_first(&sql, &args, |row| row.text(1))?.flatten())
+    }
+
+    /// Deletes rows of `keys` up to row id `last`, for a table that cannot upsert.
+    pub fn delete(&self, row: &SpaceRow, keys: &[&Key], last: &str) -> Result<u64, Fault> {
+        let sql = format!(
+            "DELETE FROM {relation} t \
+             USING ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.date[])) AS k(entity, day) \
+             WHERE {KEY} AND t.joint_id OPERATOR(pg_catalog.<=) $6::pg_catalog.int8",
+            relation = self.relation.sql,
+            KEY = key_condition("$3", "$4", "$5"),
+        );
+        let args = [
+            keys.iter().map(|key| key.entity.clone()).collect::<Vec<String>>().into(),
+            keys.iter().map(|key| date(key.day)).collect::<Vec<Date>>().into(),
+            row.joint_type.as_str().into(),
+            row.model_id.as_str().into(),
+            row.entity_type.name().into(),
+            last.into(),
+        ];
+        execute(&sql, &args)
+    }
+
+    /// Reads the branches of every key, fuses them through `embed_fuse_branches`, and writes what comes of
+    /// it: one statement.
+    pub fn insert(&self, row: &SpaceRow, sources: &Sources, keys: &[Key], look: bool) -> Result<u64, Fault> {
+        let mut args: Vec<DatumWithOid<'static>> = key_args(keys);
+        args.extend::<[DatumWithOid<'static>; 3]>([
+            row.joint_type.clone().into(),
+            row.model_id.clone().into(),
+            row.entity_type.name().into(),
+        ]);
+        let leaves = row.space.leaves();
+        let joins: Vec<String> = leaves
+            .iter()
+            .enumerate()
+            .map(|(index, leaf)| self.branch(index, leaf, sources, &mut args))
+            .collect::<Result<_, Fault>>()?;
+        let vectors: Vec<String> = (0..leaves.len()).map(|index| format!("b{index}.vector")).collect();
+        let existing = if look {
+            format!(
+                "(SELECT true FROM {} t WHERE {} LIMIT 1)",
+                self.relation.sql,
+                key_condition("$8", "$9", "$10")
+            )
+        } else {
+            "NULL::pg_catalog.bool".to_owned()
+        };
+        let lineage: Vec<_> = LINEAGE.iter().filter(|(name, _)| self.relation.has_column(name)).collect();
+        let sql = format!(
+            "INSERT INTO {target} (joint_type, as_of_date, entity_scope, model_id, vector{names}) \
+             SELECT $8, k.day, {scope}, $9, f.vector{values} FROM {KEYS} {joins} \
+             CROSS JOIN LATERAL {schema}.embed_fuse_branches(k.n, {existing}, ARRAY[{vectors}]) AS f{conflict}",
+            target = self.relation.sql,
+            names = lineage.iter().map(|(name, _)| format!(", {name}")).collect::<String>(),
+            values = lineage.iter().map(|(_, value)| format!(", {value}")).collect::<String>(),
+            scope = scope_sql(row),
+            joins = joins.join(" "),
+            schema = schema()?,
+            vectors = vectors.join(", "),
+            conflict = self.conflict(&lineage),
+        );
+        execute(&sql, &args)
+    }
+
+    fn conflict(&self, lineage: &[&(&str, &str)]) -> String {
+        if !self.unique {
+            return String::new();
+        }
+        let reference = if self.relation.has_column("vector_ref") { ", vector_ref = NULL" } else { "" };
+        let updates: String = lineage.iter().map(|(name, _)| format!(", {name} = excluded.{name}")).collect();
+        format!(
+            " ON CONFLICT (model_id, joint_type, as_of_date, (entity_scope OPERATOR(pg_catalog.->>) 'entity_type'), \
+             ({entity})) DO UPDATE SET entity_scope = excluded.entity_scope, vector = excluded.vector{reference}{updates}",
+            entity = ENTITY.replace("t.entity_scope", "entity_scope"),
+        )
+    }
+
+    /// The newest vector of a branch for each key, as a lateral join.
+    fn branch(
+        &self,
+        index: usize,
+        leaf: &Leaf,
+        sources: &Sources,
+        args: &mut Vec<DatumWithOid<'static>>,
+    ) -> Result<String, Fault> {
+        let internal = || Fault::Internal { what: "a branch's table was not opened".to_owned() };
+        let id = match leaf.entity_type {
+            EntityType::Issuer => "k.issuer",
+            EntityType::Instrument => "k.instrument",
+            EntityType::Portfolio | EntityType::Scenario => "k.entity",
+        };
+        let mut bind = |value: DatumWithOid<'static>| {
+            args.push(value);
+            format!("${}", args.len())
+        };
+        let model = bind(leaf.model_id.clone().into());
+        let (relation, row_id, condition) = match leaf.table {
+            Table::Numeric => {
+                let window = match leaf.window_days {
+                    Some(days) => format!(
+                        " AND (t.window_spec OPERATOR(pg_catalog.->>) 'window_days') OPERATOR(pg_catalog.=) {}",
+                        bind(days.to_string().into())
+                    ),
+                    None => String::new(),
+                };
+                let condition = format!(
+                    "t.as_of_date OPERATOR(pg_catalog.=) k.read_day \
+                     AND t.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) {kind} \
+                     AND t.entity_id::pg_catalog.text OPERATOR(pg_catalog.=) {id}{window}",
+                    kind = bind(leaf.entity_type.name().into()),
+                );
+                (sources.numeric.as_ref().ok_or_else(internal)?, "embedding_id", condition)
+            }
+            Table::Text => {
+                let condition = format!(
+                    "t.source_type::pg_catalog.text OPERATOR(pg_catalog.=) {kind} \
+                     AND t.source_id::pg_catalog.text OPERATOR(pg_catalog.=) ({id} OPERATOR(pg_catalog.||) ':' \
+                       OPERATOR(pg_catalog.||) pg_catalog.to_char(k.read_day, 'YYYY-MM-DD'))",
+                    kind = bind(leaf.source_type.clone().into()),
+                );
+                (sources.text.as_ref().ok_or_else(internal)?, "embedding_id", condition)
+            }
+            Table::Joint => {
+                let condition = format!(
+                    "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) {joint_type} \
+                     AND t.as_of_date OPERATOR(pg_catalog.=) k.read_day \
+                     AND (t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') OPERATOR(pg_catalog.=) {kind} \
+                     AND {ENTITY} OPERATOR(pg_catalog.=) {id}",
+                    joint_type = bind(leaf.joint_type.clone().into()),
+                    kind = bind(leaf.entity_type.name().into()),
+                );
+                (&self.relation, "joint_id", condition)
+            }
+        };
+        let newest =
+            if relation.has_column(row_id) { format!(" ORDER BY t.{row_id} DESC") } else { String::new() };
+        Ok(format!(
+            "LEFT JOIN LATERAL (SELECT t.vector::pg_catalog.bytea AS vector FROM {table} t \
+               WHERE t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) {model} AND {condition}{newest} LIMIT 1) b{index} ON true",
+            table = relation.sql,
+        ))
+    }
+}
+
+/// Rows of table `t` with the key of `k`.
+fn key_condition(joint_type: &str, model_id: &str, entity_type: &str) -> String {
+    format!(
+        "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) {joint_type} \
+         AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) {model_id} \
+         AND t.as_of_date OPERATOR(pg_catalog.=) k.day \
+         AND (t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') OPERATOR(pg_catalog.=) {entity_type} \
+         AND {ENTITY} OPERATOR(pg_catalog.=) k.entity"
+    )
+}
+
+/// The scope of a key: what is not known is not there.
+fn scope_sql(row: &SpaceRow) -> String {
+    let keys: String = row
+        .scope_keys
+        .iter()
+        .map(|key| {
+            let value = match key.as_str() {
+                "issuer_id" => "k.issuer",
+                "instrument_id" => "k.instrument",
+                "region" => "k.region",
+                "scenario_set_id" => "k.scenario_set",
+                "scenario_id" => {
+                    "pg_catalog.substr(k.entity, pg_catalog.length(k.scenario_set) OPERATOR(pg_catalog.+) 2)"
+                }
+                _ => "k.entity",
+            };
+            format!(", '{}', {value}", key.replace('\'', "''"))
+        })
+        .collect();
+    format!(
+        "pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('entity_type', $10{keys}, \
+         'source', f.source, 'as_of_date', pg_catalog.to_char(k.day, 'YYYY-MM-DD')))"
+    )
+}
+
+fn key_args(keys: &[Key]) -> Vec<DatumWithOid<'static>> {
+    fn texts(keys: &[Key], of: impl Fn(&Key) -> Option<String>) -> DatumWithOid<'static> {
+        keys.iter().map(of).collect::<Vec<Option<String>>>().into()
+    }
+    let mut args = Vec::with_capacity(FIXED + 8);
+    args.push(texts(keys, |key| Some(key.entity.clone())));
+    args.push(keys.iter().map(|key| date(key.day)).collect::<Vec<Date>>().into());
+    args.push(keys.iter().map(|key| date(key.read_day)).collect::<Vec<Date>>().into());
+    args.push(texts(keys, |key| key.instrument.clone()));
+    args.push(texts(keys, |key| key.issuer.clone()));
+    args.push(texts(keys, |key| key.region.clone()));
+    args.push(texts(keys, |key| key.set.clone()));
+    args
+}
+
+fn date(day: Day) -> Date {
+    Date::saturating_from_raw(day.0)
+}
