@@ -11,3 +11,5 @@ ALTER FUNCTION embed_fuse_branches(bigint, boolean, bytea[]) ROWS 1;
 ALTER FUNCTION show_joint(text, date, date, date, jsonb, text, int, regclass) ROWS 1000;
 ALTER FUNCTION backfill_numeric_portfolio(date, text[], int, text, text, regclass, regclass) ROWS 100;
 ALTER FUNCTION backfill_numeric_scenario(text, int, text, text, regclass, regclass, regclass) ROWS 100;
+
+GRANT SELECT ON joint_profiles, joint_portfolios, embedding_coverage, embedding_health TO PUBLIC;

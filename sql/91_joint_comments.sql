@@ -64,3 +64,55 @@ COMMENT ON FUNCTION show_joint_portfolios(date, date, date, text, text, int, reg
     'Lists joint portfolio vectors, by date.';
 COMMENT ON FUNCTION show_joint_stab_fragility(date, date, date, text, text, text, text, text, text, int, regclass) IS
     'Lists stability states and scenarios, by date.';
+
+COMMENT ON FUNCTION embed_joint_profiles() IS 'Internal: the rows of view joint_profiles.';
+COMMENT ON FUNCTION embed_joint_portfolios() IS 'Internal: the rows of view joint_portfolios.';
+COMMENT ON FUNCTION embed_coverage() IS 'Internal: the rows of view embedding_coverage.';
+COMMENT ON FUNCTION embed_health() IS 'Internal: the rows of view embedding_health.';
+
+COMMENT ON VIEW joint_profiles IS 'Joint profiles, one row per issuer and date: the newest, of whatever model.';
+COMMENT ON COLUMN joint_profiles.as_of_date IS 'Date that the profile describes.';
+COMMENT ON COLUMN joint_profiles.issuer_id IS 'The issuer.';
+COMMENT ON COLUMN joint_profiles.instrument_id IS 'The instrument that stands for the issuer.';
+COMMENT ON COLUMN joint_profiles.region IS 'Region of the instrument''s market; null in rows of other writers.';
+COMMENT ON COLUMN joint_profiles.source IS 'Branches that the vector is made of.';
+COMMENT ON COLUMN joint_profiles.model_id IS 'Joint model.';
+COMMENT ON COLUMN joint_profiles.dim IS 'Components of the vector; null without one.';
+COMMENT ON COLUMN joint_profiles.l2_norm IS 'Euclidean norm; null without a vector.';
+COMMENT ON COLUMN joint_profiles.joint_id IS 'Row in joint_embeddings, where the vector is.';
+COMMENT ON COLUMN joint_profiles.created_at IS 'When the row was written first.';
+
+COMMENT ON VIEW joint_portfolios IS 'Joint portfolio vectors, one row per portfolio and date: the newest, of whatever model.';
+COMMENT ON COLUMN joint_portfolios.as_of_date IS 'Date that the portfolio is described at.';
+COMMENT ON COLUMN joint_portfolios.portfolio_id IS 'The portfolio.';
+COMMENT ON COLUMN joint_portfolios.source IS 'Model of the numeric vector.';
+COMMENT ON COLUMN joint_portfolios.model_id IS 'Joint model.';
+COMMENT ON COLUMN joint_portfolios.dim IS 'Components of the vector; null without one.';
+COMMENT ON COLUMN joint_portfolios.l2_norm IS 'Euclidean norm; null without a vector.';
+COMMENT ON COLUMN joint_portfolios.joint_id IS 'Row in joint_embeddings, where the vector is.';
+COMMENT ON COLUMN joint_portfolios.created_at IS 'When the row was written first.';
+
+COMMENT ON VIEW embedding_coverage IS 'How many entities have an embedding, and how many should, per model and date.';
+COMMENT ON COLUMN embedding_coverage.modality IS 'numeric, text or joint: the table.';
+COMMENT ON COLUMN embedding_coverage.joint_type IS 'Joint type; null for other tables.';
+COMMENT ON COLUMN embedding_coverage.entity_type IS 'Kind of entity.';
+COMMENT ON COLUMN embedding_coverage.model_id IS 'Model.';
+COMMENT ON COLUMN embedding_coverage.as_of_date IS 'Date.';
+COMMENT ON COLUMN embedding_coverage.expected IS 'Active equities, issuers with a profile, portfolios with a report, or paths of the date''s scenario sets; null where unknown.';
+COMMENT ON COLUMN embedding_coverage.present IS 'Entities that have a vector.';
+COMMENT ON COLUMN embedding_coverage.missing IS 'Expected less present, at least 0.';
+
+COMMENT ON VIEW embedding_health IS 'Counts, sizes and norms of the embeddings of each model; reads every vector.';
+COMMENT ON COLUMN embedding_health.modality IS 'numeric, text or joint: the table.';
+COMMENT ON COLUMN embedding_health.joint_type IS 'Joint type; null for other tables.';
+COMMENT ON COLUMN embedding_health.entity_type IS 'Kind of entity; for texts, the source type.';
+COMMENT ON COLUMN embedding_health.model_id IS 'Model.';
+COMMENT ON COLUMN embedding_health.embeddings IS 'Rows.';
+COMMENT ON COLUMN embedding_health.without_vector IS 'Rows whose vector is null.';
+COMMENT ON COLUMN embedding_health.min_bytes IS 'Shortest vector, in bytes.';
+COMMENT ON COLUMN embedding_health.max_bytes IS 'Longest vector, in bytes.';
+COMMENT ON COLUMN embedding_health.min_norm IS 'Smallest norm of the finite vectors.';
+COMMENT ON COLUMN embedding_health.max_norm IS 'Largest norm of the finite vectors.';
+COMMENT ON COLUMN embedding_health.zero IS 'Vectors of norm 0.';
+COMMENT ON COLUMN embedding_health.non_finite IS 'Vectors with NaN or infinite components.';
+COMMENT ON COLUMN embedding_health.malformed IS 'Vectors whose length is no whole number of float32 values.';

@@ -16,6 +16,7 @@ pgrx::extension_sql_file!(
     name = "joint",
     requires = ["spaces", api::backfill_joint::backfill_joint, api::show::show_joint]
 );
+pgrx::extension_sql_file!("../../sql/60_views.sql", name = "joint_views", requires = ["spaces"]);
 pgrx::extension_sql_file!(
     "../../sql/81_joint_privileges.sql",
     name = "joint_privileges",
@@ -23,6 +24,7 @@ pgrx::extension_sql_file!(
         "spaces",
         "nearest",
         "joint",
+        "joint_views",
         api::backfill_entities::backfill_numeric_portfolio,
         api::backfill_entities::backfill_numeric_scenario,
         api::spaces::register_joint_space,

@@ -98,7 +98,7 @@ pub fn backfill_numeric_portfolio(
 > {
     let as_of = day(as_of, "as_of")?;
     let model_id = required(model_id, "model_id")?;
-    let on_existing = OnExisting::parse(required(on_existing, "on_existing")?)?;
+    let on_existing = OnExisting::parse_plain(required(on_existing, "on_existing")?)?;
     let dim = listed_dim(model_id)?;
     let row_limit = limit(max_entities)?;
     let source = Relation::open(reports, "reports", "portfolio_risk_reports", &REPORT_COLUMNS)?;
@@ -183,7 +183,7 @@ pub fn backfill_numeric_scenario(
 > {
     let set = required(scenario_set_id, "scenario_set_id")?;
     let model_id = required(model_id, "model_id")?;
-    let on_existing = OnExisting::parse(required(on_existing, "on_existing")?)?;
+    let on_existing = OnExisting::parse_plain(required(on_existing, "on_existing")?)?;
     let dim = listed_dim(model_id)?;
     let row_limit = limit(max_entities)?;
     let sets = Relation::open(scenario_sets, "scenario_sets", "scenario_sets", &SET_COLUMNS)?;

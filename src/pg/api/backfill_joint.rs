@@ -110,11 +110,9 @@ pub fn backfill_joint(
     ErrorReport,
 > {
     let joint_type = required(joint_type, "joint_type")?;
-    let on_existing = OnExisting::parse(required(on_existing, "on_existing")?)?;
-    let entity_type = entity_type.map(EntityType::parse).transpose()?;
-    let entity_type = entity_type.or(scenario_set_id.map(|_| EntityType::Scenario));
-    let mut row = spaces::find(joint_type, model_id, entity_type)?;
-    override_models(&mut row, branch_models)?;
+    let on_existing = OnExisting::parse_plain(required(on_existing, "on_existing")?)?;
+    let row =
+        space(joint_type, model_id, entity_type.or(scenario_set_id.map(|_| "SCENARIO")), branch_models)?;
     let target = JointTarget::open(target)?;
     let sources = open_sources(&row, numeric_embeddings, text_embeddings)?;
     let selection = Selection {
@@ -130,9 +128,7 @@ pub fn backfill_joint(
         markets,
         scenario_sets,
     };
-    let (keys, absent) = selection.keys(&row, &target, &sources)?;
-    let fates = joint::run(&row, &target, &sources, &keys, on_existing)?;
-    Ok(TableIterator::new(tell(row, keys, fates, absent)))
+    Ok(TableIterator::new(selection.run(row, &target, &sources, on_existing)?))
 }
 
 type Told = (
@@ -206,6 +202,19 @@ fn days(
     }
 }
 
+/// The space that is meant, with the models that were asked for.
+fn space(
+    joint_type: &str,
+    model_id: Option<&str>,
+    entity_type: Option<&str>,
+    branch_models: Option<JsonText>,
+) -> Result<SpaceRow, Fault> {
+    let entity_type = entity_type.map(EntityType::parse).transpose()?;
+    let mut row = spaces::find(joint_type, model_id, entity_type)?;
+    override_models(&mut row, branch_models)?;
+    Ok(row)
+}
+
 /// Replaces the models of branches, by branch name; an empty model takes an optional branch away.
 fn override_models(row: &mut SpaceRow, models: Option<JsonText>) -> Result<(), Fault> {
     let Some(JsonText(json)) = models else { return Ok(()) };
@@ -241,6 +250,18 @@ fn open_sources(row: &SpaceRow, numeric: Option<Regclass>, text: Option<Regclass
 }
 
 impl Selection<'_> {
+    fn run(
+        &self,
+        row: SpaceRow,
+        target: &JointTarget,
+        sources: &Sources,
+        on_existing: OnExisting,
+    ) -> Result<Vec<Told>, Fault> {
+        let (keys, absent) = self.keys(&row, target, sources)?;
+        let fates = joint::run(&row, target, sources, &keys, on_existing)?;
+        Ok(tell(row, keys, fates, absent))
+    }
+
     /// The keys, sorted, and entities that were named and have none.
     fn keys(
         &self,

@@ -26,6 +26,18 @@ pub enum OnExisting {
 }
 
 impl OnExisting {
+    /// As [`OnExisting::parse`], for a backfill that does not compare inputs. Errors: [`Fault::InvalidChoice`].
+    pub fn parse_plain(value: &str) -> Result<Self, Fault> {
+        match Self::parse(value) {
+            Ok(Self::Update) | Err(Fault::InvalidChoice { .. }) => Err(Fault::InvalidChoice {
+                argument: "on_existing",
+                value: value.to_owned(),
+                allowed: "\"replace\", \"skip\" and \"append\"",
+            }),
+            parsed => parsed,
+        }
+    }
+
     /// Reads the argument `on_existing`. Errors: [`Fault::InvalidChoice`] (22023).
     pub fn parse(value: &str) -> Result<Self, Fault> {
         match value {

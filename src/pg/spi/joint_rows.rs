@@ -27,6 +27,9 @@ const KEYS: &str = "ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_cata
     pg_catalog.unnest($7::pg_catalog.text[])) \
     WITH ORDINALITY AS k(entity, day, read_day, instrument, issuer, region, scenario_set, n)";
 
+/// The window of a numeric row.
+const WINDOW: &str = "(t.window_spec OPERATOR(pg_catalog.->>) 'window_days')";
+
 /// Arguments before those of the branches.
 const FIXED: usize = 10;
 
@@ -186,13 +189,9 @@ impl JointTarget {
         let model = bind(leaf.model_id.clone().into());
         let (relation, row_id, condition) = match leaf.table {
             Table::Numeric => {
-                let window = match leaf.window_days {
-                    Some(days) => format!(
-                        " AND (t.window_spec OPERATOR(pg_catalog.->>) 'window_days') OPERATOR(pg_catalog.=) {}",
-                        bind(days.to_string().into())
-                    ),
-                    None => String::new(),
-                };
+                let window = leaf.window_days.map(|days| bind(days.to_string().into()));
+                let window = window.map(|days| format!(" AND {WINDOW} OPERATOR(pg_catalog.=) {days}"));
+                let window = window.unwrap_or_default();
                 let condition = format!(
                     "t.as_of_date OPERATOR(pg_catalog.=) k.read_day \
                      AND t.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) {kind} \

@@ -1,0 +1,132 @@
+-- Views for reports and dashboards. The tables are found through the search_path of whoever asks, as everywhere
+-- in this extension, so each view stands on a function whose body is read when it is called; the planner inlines
+-- it, so that conditions on dates and models reach the tables' indexes.
+CREATE FUNCTION embed_joint_profiles()
+    RETURNS TABLE (as_of_date date, issuer_id text, instrument_id text, region text, source text, model_id text,
+                   dim int, l2_norm float8, joint_id bigint, created_at timestamptz)
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 100000
+AS $view$
+    SELECT DISTINCT ON (j.as_of_date, j.entity_scope OPERATOR(pg_catalog.->>) 'issuer_id')
+           j.as_of_date, j.entity_scope OPERATOR(pg_catalog.->>) 'issuer_id',
+           j.entity_scope OPERATOR(pg_catalog.->>) 'instrument_id', j.entity_scope OPERATOR(pg_catalog.->>) 'region',
+           j.entity_scope OPERATOR(pg_catalog.->>) 'source', j.model_id::pg_catalog.text,
+           pg_catalog.octet_length(j.vector) OPERATOR(pg_catalog./) 4,
+           CASE WHEN pg_catalog.octet_length(j.vector) OPERATOR(pg_catalog.>) 0
+                 AND pg_catalog.octet_length(j.vector) OPERATOR(pg_catalog.%) 4 OPERATOR(pg_catalog.=) 0
+                THEN @extschema@.l2_norm(j.vector) END,
+           j.joint_id, j.created_at
+      FROM joint_embeddings j
+     WHERE j.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) 'PROFILE_CORE_V0'
+     ORDER BY j.as_of_date, j.entity_scope OPERATOR(pg_catalog.->>) 'issuer_id', j.joint_id DESC
+$view$;
+
+CREATE FUNCTION embed_joint_portfolios()
+    RETURNS TABLE (as_of_date date, portfolio_id text, source text, model_id text, dim int, l2_norm float8,
+                   joint_id bigint, created_at timestamptz)
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 10000
+AS $view$
+    SELECT DISTINCT ON (j.as_of_date, j.entity_scope OPERATOR(pg_catalog.->>) 'portfolio_id')
+           j.as_of_date, j.entity_scope OPERATOR(pg_catalog.->>) 'portfolio_id',
+           j.entity_scope OPERATOR(pg_catalog.->>) 'source', j.model_id::pg_catalog.text,
+           pg_catalog.octet_length(j.vector) OPERATOR(pg_catalog./) 4,
+           CASE WHEN pg_catalog.octet_length(j.vector) OPERATOR(pg_catalog.>) 0
+                 AND pg_catalog.octet_length(j.vector) OPERATOR(pg_catalog.%) 4 OPERATOR(pg_catalog.=) 0
+                THEN @extschema@.l2_norm(j.vector) END,
+           j.joint_id, j.created_at
+      FROM joint_embeddings j
+     WHERE j.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) 'PORTFOLIO_CORE_V0'
+     ORDER BY j.as_of_date, j.entity_scope OPERATOR(pg_catalog.->>) 'portfolio_id', j.joint_id DESC
+$view$;
+
+-- Expected are: of instruments, the active equities; of issuers, the profiles of the date; of portfolios, those
+-- with a risk report of the date; of scenarios, the paths of the sets based on the date.
+CREATE FUNCTION embed_coverage()
+    RETURNS TABLE (modality text, joint_type text, entity_type text, model_id text, as_of_date date,
+                   expected bigint, present bigint)
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
+AS $view$
+    WITH present AS (
+        SELECT 'numeric' AS modality, NULL::pg_catalog.text AS joint_type, n.entity_type::pg_catalog.text AS entity_type,
+               n.model_id::pg_catalog.text AS model_id, n.as_of_date, pg_catalog.count(DISTINCT n.entity_id) AS present
+          FROM numeric_window_embeddings n WHERE n.vector IS NOT NULL GROUP BY 3, 4, 5
+        UNION ALL
+        SELECT 'text', NULL, 'ISSUER', t.model_id::pg_catalog.text,
+               pg_catalog.to_date(pg_catalog.right(t.source_id::pg_catalog.text, 10), 'YYYY-MM-DD'), pg_catalog.count(*)
+          FROM text_embeddings t
+         WHERE t.source_type::pg_catalog.text OPERATOR(pg_catalog.=) 'PROFILE' AND t.vector IS NOT NULL
+           AND t.source_id::pg_catalog.text OPERATOR(pg_catalog.~) ':\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$'
+         GROUP BY 4, 5
+        UNION ALL
+        SELECT 'joint', j.joint_type::pg_catalog.text, j.entity_scope OPERATOR(pg_catalog.->>) 'entity_type',
+               j.model_id::pg_catalog.text, j.as_of_date,
+               pg_catalog.count(DISTINCT COALESCE(
+                   j.entity_scope OPERATOR(pg_catalog.->>) 'entity_id', j.entity_scope OPERATOR(pg_catalog.->>) 'portfolio_id',
+                   (j.entity_scope OPERATOR(pg_catalog.->>) 'scenario_set_id') OPERATOR(pg_catalog.||) ':'
+                       OPERATOR(pg_catalog.||) (j.entity_scope OPERATOR(pg_catalog.->>) 'scenario_id'),
+                   j.entity_scope OPERATOR(pg_catalog.->>) 'issuer_id'))
+          FROM joint_embeddings j WHERE j.vector IS NOT NULL GROUP BY 2, 3, 4, 5
+    ), expected AS (
+        SELECT 'ISSUER' AS entity_type, p.as_of_date, pg_catalog.count(DISTINCT p.issuer_id) AS expected
+          FROM profiles p GROUP BY 2
+        UNION ALL
+        SELECT 'PORTFOLIO', r.as_of_date, pg_catalog.count(DISTINCT r.portfolio_id) FROM portfolio_risk_reports r GROUP BY 2
+        UNION ALL
+        SELECT 'SCENARIO', s.base_date_end, pg_catalog.sum(s.num_paths) FROM scenario_sets s GROUP BY 2
+    )
+    SELECT p.modality, p.joint_type, p.entity_type, p.model_id, p.as_of_date,
+           CASE p.entity_type WHEN 'INSTRUMENT' THEN
+               (SELECT pg_catalog.count(*) FROM instruments i
+                 WHERE i.asset_class::pg_catalog.text OPERATOR(pg_catalog.=) 'EQUITY'
+                   AND i.status::pg_catalog.text OPERATOR(pg_catalog.=) 'ACTIVE')
+               ELSE e.expected END,
+           p.present
+      FROM present p
+      LEFT JOIN expected e ON e.entity_type OPERATOR(pg_catalog.=) p.entity_type
+                          AND e.as_of_date OPERATOR(pg_catalog.=) p.as_of_date
+$view$;
+
+CREATE FUNCTION embed_health()
+    RETURNS TABLE (modality text, joint_type text, entity_type text, model_id text, embeddings bigint, without_vector bigint,
+                   min_bytes int, max_bytes int, min_norm float8, max_norm float8, zero bigint, non_finite bigint,
+                   malformed bigint)
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
+AS $view$
+    SELECT v.modality, v.joint_type, v.entity_type, v.model_id, pg_catalog.count(*),
+           pg_catalog.count(*) FILTER (WHERE v.bytes IS NULL), pg_catalog.min(v.bytes), pg_catalog.max(v.bytes),
+           pg_catalog.min(v.norm) FILTER (WHERE v.norm OPERATOR(pg_catalog.<) 'Infinity'),
+           pg_catalog.max(v.norm) FILTER (WHERE v.norm OPERATOR(pg_catalog.<) 'Infinity'),
+           pg_catalog.count(*) FILTER (WHERE v.norm OPERATOR(pg_catalog.=) 0),
+           pg_catalog.count(*) FILTER (WHERE v.norm OPERATOR(pg_catalog.>=) 'Infinity'),
+           pg_catalog.count(*) FILTER (WHERE v.norm IS NULL AND v.bytes IS NOT NULL)
+      FROM (SELECT r.modality, r.joint_type, r.entity_type, r.model_id, pg_catalog.octet_length(r.vector) AS bytes,
+                   CASE WHEN pg_catalog.octet_length(r.vector) OPERATOR(pg_catalog.>) 0
+                         AND pg_catalog.octet_length(r.vector) OPERATOR(pg_catalog.%) 4 OPERATOR(pg_catalog.=) 0
+                        THEN @extschema@.l2_norm(r.vector) END AS norm
+              FROM (SELECT 'numeric' AS modality, NULL::pg_catalog.text AS joint_type, n.entity_type::pg_catalog.text AS entity_type,
+                           n.model_id::pg_catalog.text AS model_id, n.vector FROM numeric_window_embeddings n
+                    UNION ALL
+                    SELECT 'text', NULL, t.source_type::pg_catalog.text, t.model_id::pg_catalog.text, t.vector FROM text_embeddings t
+                    UNION ALL
+                    SELECT 'joint', j.joint_type::pg_catalog.text, j.entity_scope OPERATOR(pg_catalog.->>) 'entity_type',
+                           j.model_id::pg_catalog.text, j.vector FROM joint_embeddings j) r
+            OFFSET 0) v
+     GROUP BY 1, 2, 3, 4
+$view$;
+
+CREATE VIEW joint_profiles AS
+SELECT p.as_of_date, p.issuer_id, p.instrument_id, p.region, p.source, p.model_id, p.dim, p.l2_norm, p.joint_id, p.created_at
+  FROM embed_joint_profiles() p;
+
+CREATE VIEW joint_portfolios AS
+SELECT p.as_of_date, p.portfolio_id, p.source, p.model_id, p.dim, p.l2_norm, p.joint_id, p.created_at
+  FROM embed_joint_portfolios() p;
+
+CREATE VIEW embedding_coverage AS
+SELECT c.modality, c.joint_type, c.entity_type, c.model_id, c.as_of_date, c.expected, c.present,
+       greatest(c.expected - c.present, 0) AS missing
+  FROM embed_coverage() c;
+
+CREATE VIEW embedding_health AS
+SELECT h.modality, h.joint_type, h.entity_type, h.model_id, h.embeddings, h.without_vector, h.min_bytes, h.max_bytes,
+       h.min_norm, h.max_norm, h.zero, h.non_finite, h.malformed
+  FROM embed_health() h;
