@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use super::OnExisting;
 use crate::engine::joint::space::{EntityType, Leaf, Table};
 use crate::engine::simd;
+use crate::pg::ffi::transaction;
 use crate::pg::report::{Fault, JointFault};
 use crate::pg::spi::joint_keys::Key;
 use crate::pg::spi::joint_rows::{JointTarget, Sources};
@@ -146,6 +147,7 @@ pub fn run(
     keys: &[Key],
     on_existing: OnExisting,
 ) -> Result<Vec<Fate>, Fault> {
+    transaction::refuse_read_only();
     if on_existing == OnExisting::Append && target.unique() {
         return Err(Fault::AppendToUnique { relation: target.relation().sql.clone() });
     }

@@ -6,6 +6,7 @@ use super::OnExisting;
 use crate::engine::{Day, simd};
 use crate::pg::ffi::interrupts;
 use crate::pg::ffi::staged::{Cells, RowSource};
+use crate::pg::ffi::transaction;
 use crate::pg::report::Fault;
 use crate::pg::spi::numeric_rows::NumericTarget;
 
@@ -49,9 +50,8 @@ pub fn write(
     target: &NumericTarget,
     on_existing: OnExisting,
 ) -> Result<Vec<Told>, Fault> {
-    if on_existing == OnExisting::Append && target.unique() {
-        return Err(Fault::AppendToUnique { relation: target.name().to_owned() });
-    }
+    transaction::refuse_read_only();
+    target.allows(on_existing)?;
     if !target.unique() {
         target.lock()?;
     }
@@ -60,13 +60,16 @@ pub fn write(
         interrupts::check();
         let keys: Vec<(&str, Day)> =
             chunk.iter().filter(|m| m.vector.is_ok()).map(|m| (m.entity.as_str(), day)).collect();
-        let existing = match on_existing {
+        let existing: HashSet<&str> = match on_existing {
             OnExisting::Append => HashSet::new(),
-            _ => target.existing(&keys)?,
+            _ => {
+                let found = target.existing(&keys)?.into_iter().zip(&keys);
+                found.filter_map(|(row, key)| row.map(|_| key.0)).collect()
+            }
         };
-        let there = |m: &Made| existing.contains(&(m.entity.clone(), day));
+        let there = |m: &Made| existing.contains(m.entity.as_str());
         if on_existing == OnExisting::Replace && !target.unique() && !existing.is_empty() {
-            let keys: Vec<(&str, Day)> = existing.iter().map(|(id, day)| (id.as_str(), *day)).collect();
+            let keys: Vec<(&str, Day)> = existing.iter().map(|id| (*id, day)).collect();
             target.delete(&keys)?;
         }
         let skips = |m: &Made| on_existing == OnExisting::Skip && there(m);

@@ -67,7 +67,8 @@ impl JointTarget {
         self.unique
     }
 
-    /// Holds off other runs that write the same space until the transaction ends.
+    /// Holds off other runs that write the same space until the transaction ends. A writing statement, so that
+    /// later ones see the rows that a run before this one has just committed.
     pub fn lock(&self, row: &SpaceRow) -> Result<(), Fault> {
         let sql = "SELECT pg_catalog.pg_advisory_xact_lock($1::pg_catalog.int4, \
                    pg_catalog.hashtext(pg_catalog.concat_ws(E'\\x01', $2, $3, $4)))::pg_catalog.text";
@@ -78,7 +79,7 @@ impl JointTarget {
             row.model_id.as_str().into(),
             row.entity_type.name().into(),
         ];
-        select_first(sql, &args, |_| Ok(())).map(|_| ())
+        execute(sql, &args).map(|_| ())
     }
 
     /// The largest row id there is, as text: rows written from now on have larger ones.
