@@ -7,6 +7,7 @@ use crate::engine::onnx::LoadRequest;
 use crate::engine::text::{Embedded, TextError};
 use crate::engine::{Day, Error};
 use crate::pg::ffi::host::{Backend, BatchMemory};
+use crate::pg::ffi::scratch::scratch;
 use crate::pg::ffi::staged::{Cells, RowSource};
 use crate::pg::report::Fault;
 use crate::pg::settings;
@@ -92,7 +93,7 @@ impl TextBackfill<'_> {
         }
         let mut entries = Vec::with_capacity(keys.len());
         for page in profiles::pages(&keys) {
-            self.run_page(&keys[page], &mut entries)?;
+            scratch(|| self.run_page(&keys[page], &mut entries))?;
         }
         Ok(entries)
     }

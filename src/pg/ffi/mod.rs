@@ -11,5 +11,6 @@ pub mod json;
 pub mod paths;
 pub mod regclass;
 pub mod row;
+pub mod scratch;
 pub mod staged;
 pub mod transaction;
