@@ -49,6 +49,7 @@ def is_current(directory: Path, wanted: dict) -> bool:
 def manifest(source: sources.Source, directory: Path, built: dict) -> dict:
     """What the extension reads about the model."""
     names = [prepack.GRAPH, prepack.PLAIN, prepack.DATA, "tokenizer.json"]
+    names = [name for name in names if (directory / name).exists()]
     return {
         "format": 1,
         "name": source.name,
@@ -69,10 +70,10 @@ def manifest(source: sources.Source, directory: Path, built: dict) -> dict:
     }
 
 
-def build(source: sources.Source, directory: Path, built: dict) -> None:
-    """Builds beside `directory` and takes its name at the end: an interrupted build leaves no half model."""
+def build(source: sources.Source, directory: Path, built: dict, work: Path) -> None:
+    """Builds in `work` and moves the whole at the end: an interrupted build leaves no half model to install."""
     started = time.monotonic()
-    fresh = directory.with_name(directory.name + ".new")
+    fresh = work / f"{directory.name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     print("    building the fused graph", flush=True)
@@ -86,7 +87,8 @@ def build(source: sources.Source, directory: Path, built: dict) -> None:
     (fresh / MANIFEST).write_text(json.dumps(described, indent=2) + "\n")
     (fresh / SUMS).write_text("".join(f"{file['sha256']}  {file['name']}\n" for file in described["files"]))
     shutil.rmtree(directory, ignore_errors=True)
-    os.rename(fresh, directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(fresh, directory)
     print(f"    wrote {directory} in {time.monotonic() - started:.1f} s", flush=True)
 
 
@@ -120,7 +122,7 @@ def main() -> int:
         if is_current(directory, built):
             print(f"    {directory}: up to date", flush=True)
         else:
-            build(source, directory, built)
+            build(source, directory, built, arguments.download)
         copy_runtime(arguments.runtime)
     except bert_graph.UnsupportedModel as problem:
         print(f"error: {problem}", file=sys.stderr)

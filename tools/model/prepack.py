@@ -55,20 +55,21 @@ def write(model: onnx.ModelProto, directory: Path) -> None:
     options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
     ort.InferenceSession(inline, options, providers=["CPUExecutionProvider"])
     inline.unlink()
-    inline_data.unlink()
+    # A model of small tensors has none.
+    inline_data.unlink(missing_ok=True)
     plain = onnx.load(directory / GRAPH, load_external_data=False)
     for tensor in plain.graph.initializer:
         kept = [entry for entry in tensor.external_data if not entry.key.startswith("prepacked")]
         del tensor.external_data[:]
         tensor.external_data.extend(kept)
     (directory / PLAIN).write_bytes(plain.SerializeToString())
-    for name in (GRAPH, PLAIN, DATA):
-        (directory / name).chmod(0o644)
+    for file in directory.iterdir():
+        file.chmod(0o644)
 
 
 def check(directory: Path, hidden: int) -> None:
     """Runs both forms: finite, equal, a text's values untouched by its neighbour's padding."""
-    ids = np.array([[101, 2023, 2003, 102], [101, 7592, 102, 0]], np.int64)
+    ids = np.array([[1, 2, 3, 1], [1, 3, 2, 0]], np.int64)
     mask = np.array([[1, 1, 1, 1], [1, 1, 1, 0]], np.int64)
     results = []
     for name in (GRAPH, PLAIN):
