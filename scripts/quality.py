@@ -73,10 +73,13 @@ class Quality:
             print(f"| {label:<52} | {issuers:4} | {sector:.3f} | {industry:.3f} |", flush=True)
         return issuers
 
-    def numeric(self, day, model, window, market):
+    def backfill(self, day, model, window, market):
         self.connection.execute(
             "SELECT count(*) FROM backfill_numeric(%s::date, %s, %s, model_id => %s)", (day, window, market, model)
         )
+
+    def numeric(self, day, model, window, market):
+        self.backfill(day, model, window, market)
         return self.row(f"{model}, {window} days", NUMERIC, model=model, day=day, window=str(window))
 
     def joint(self, label, day, model):
@@ -150,7 +153,7 @@ def register_fitted(connection, factors, text, joint):
                'table', 'numeric_window_embeddings', 'entity_type', 'INSTRUMENT', 'model_id', %s::text),
              jsonb_build_object('name', 'text', 'weight', 0.5, 'required', true, 'dims', 48, 'transform', %s::text,
                'table', 'text_embeddings', 'entity_type', 'ISSUER', 'model_id', 'text-profile-v1', 'source_type', 'PROFILE')),
-             fusion => 'concat', scope_keys => ARRAY['issuer_id', 'instrument_id', 'region'])""",
+             fusion => 'concat', entities => 'profiles')""",
         (joint, factors, text),
     )
 
@@ -159,11 +162,11 @@ def report(quality, day, market):
     connection = quality.connection
     print(f"\n### {day}\n\n| model or space | issuers | sector@10 | industry@5 |\n|---|---|---|---|")
     for model, windows in (
-        ("num-regime-core-v1", (63, 126)),
+        ("num-regime-core-v1", (126, 63)),
         ("num-stab-core-v1", (63,)),
         ("num-profile-core-v1", (126,)),
         ("num-stab-core-v2", (63,)),
-        ("num-regime-core-v2", (63, 252, 504, 126)),
+        ("num-regime-core-v2", (63, 126, 252, 504)),
     ):
         for window in windows:
             quality.numeric(day, model, window, market)
@@ -173,7 +176,7 @@ def report(quality, day, market):
         for window in (126, 252):
             # The newest regime row of a date is the one the joint takes.
             connection.execute("DELETE FROM numeric_window_embeddings WHERE model_id = 'num-regime-core-v2'")
-            quality.numeric(day, "num-regime-core-v2", window, market)
+            quality.backfill(day, "num-regime-core-v2", window, market)
             quality.joint(f"{JOINT} on {window} days", day, JOINT)
     sector, industry = (quality.one(CHANCE.format(column))[0] for column in ("sector", "industry"))
     print(f"| chance{'':<46} |      | {sector:.3f} | {industry:.3f} |")

@@ -6,14 +6,20 @@ VALUES ('joint-profile-core-v1', 'joint', 384, '{"joint_type": "PROFILE_CORE_V0"
        ('joint-portfolio-core-v1', 'joint', 384, '{"joint_type": "PORTFOLIO_CORE_V0"}',
         'Published: the numeric portfolio vector.', true),
        ('joint-stab-fragility-v1', 'joint', 384, '{"joint_type": "STAB_FRAGILITY_V0"}',
-        'Published: states are the mean of stability window and joint profile, scenarios the numeric scenario vector.', true);
+        'Published: states are the mean of stability window and joint profile, scenarios the numeric scenario vector.', true),
+       ('joint-profile-core-v2', 'joint', 384, '{"joint_type": "PROFILE_CORE_V0"}',
+        'How an issuer moves against the market and what it says it does, half each, side by side.', true),
+       ('joint-portfolio-core-v2', 'joint', 384, '{"joint_type": "PORTFOLIO_CORE_V0"}',
+        'The vector of named portfolio features, of unit length.', true),
+       ('joint-stab-fragility-v2', 'joint', 384, '{"joint_type": "STAB_FRAGILITY_V0"}',
+        'How calm an instrument is, and beside it how its price moves against the market.', true);
 
 CREATE TABLE embed_spaces (
     joint_type  text NOT NULL CHECK (joint_type ~ '^[A-Z][A-Z0-9_]{0,31}$'),
     model_id    text NOT NULL REFERENCES embed_models ON DELETE CASCADE,
     entity_type text NOT NULL CHECK (entity_type IN ('ISSUER', 'INSTRUMENT', 'PORTFOLIO', 'SCENARIO')),
     entities    text NOT NULL CHECK (entities IN ('profiles', 'instruments', 'branch')),
-    fusion      text NOT NULL CHECK (fusion IN ('average', 'blend', 'identity')),
+    fusion      text NOT NULL CHECK (fusion IN ('average', 'blend', 'identity', 'concat')),
     branches    jsonb NOT NULL CHECK (jsonb_typeof(branches) = 'array'),
     scope_keys  text[] NOT NULL,
     source      jsonb NOT NULL,
@@ -48,7 +54,25 @@ VALUES ('PROFILE_CORE_V0', 'joint-profile-core-v1', 'ISSUER', 'profiles', 'blend
        ('STAB_FRAGILITY_V0', 'joint-stab-fragility-v1', 'SCENARIO', 'branch', 'identity', '[
             {"name": "scenario", "weight": 1, "required": true, "table": "numeric_window_embeddings",
              "entity_type": "SCENARIO", "model_id": "num-scenario-core-v1"}]',
-        ARRAY['scenario_set_id', 'scenario_id'], '"branches"', 'Published: scenarios of a set.', true);
+        ARRAY['scenario_set_id', 'scenario_id'], '"branches"', 'Published: scenarios of a set.', true),
+       ('PROFILE_CORE_V0', 'joint-profile-core-v2', 'ISSUER', 'profiles', 'concat', '[
+            {"name": "behaviour", "weight": 0.5, "required": true, "dims": 160, "table": "numeric_window_embeddings",
+             "entity_type": "INSTRUMENT", "model_id": "num-regime-core-v2"},
+            {"name": "description", "weight": 0.5, "required": true, "dims": 224, "seed": 1, "table": "text_embeddings",
+             "entity_type": "ISSUER", "model_id": "text-profile-v1", "source_type": "PROFILE"}]',
+        ARRAY['issuer_id', 'instrument_id', 'region'], '"branches"',
+        'Issuers by how they move against the market (newest 160 days) and by their profile text.', true),
+       ('PORTFOLIO_CORE_V0', 'joint-portfolio-core-v2', 'PORTFOLIO', 'branch', 'concat', '[
+            {"name": "features", "required": true, "dims": 384, "table": "numeric_window_embeddings",
+             "entity_type": "PORTFOLIO", "model_id": "num-portfolio-core-v2"}]',
+        ARRAY['portfolio_id'], '"branches"', 'Portfolios by the names of their exposures and risks.', true),
+       ('STAB_FRAGILITY_V0', 'joint-stab-fragility-v2', 'INSTRUMENT', 'instruments', 'concat', '[
+            {"name": "stability", "weight": 0.7, "required": true, "dims": 224, "seed": 1, "table": "numeric_window_embeddings",
+             "entity_type": "INSTRUMENT", "model_id": "num-stab-core-v2"},
+            {"name": "behaviour", "weight": 0.3, "required": true, "dims": 160, "table": "numeric_window_embeddings",
+             "entity_type": "INSTRUMENT", "model_id": "num-regime-core-v2"}]',
+        ARRAY['entity_id', 'issuer_id', 'region'], '"branches"',
+        'Instruments by how calm they are, and by how they move against the market.', true);
 
 SELECT pg_catalog.pg_extension_config_dump('embed_spaces', 'WHERE NOT builtin');
 

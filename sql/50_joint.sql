@@ -24,7 +24,7 @@ BEGIN ATOMIC
     SELECT b.entity_id, b.as_of_date, b.model_id, b.status, b.dim, b.instrument_id, b.used, b.missing, b.detail
       FROM @extschema@.backfill_joint(
            'PROFILE_CORE_V0', $1, $8, $9, entity_ids => $6, model_id => $5,
-           branch_models => pg_catalog.jsonb_build_object('profile', $2, 'regime', $3, 'text', $4),
+           branch_models => pg_catalog.jsonb_build_object('?profile', $2, '?regime', $3, '?text', $4),
            max_entities => $7, on_existing => $10, numeric_embeddings => $11, text_embeddings => $12, target => $13,
            profiles => $14, instruments => $15, markets => $16) b;
 END;
@@ -48,7 +48,7 @@ BEGIN ATOMIC
     SELECT b.entity_id, b.as_of_date, b.model_id, b.status, b.dim, b.used, b.missing, b.detail
       FROM @extschema@.backfill_joint(
            'PORTFOLIO_CORE_V0', $1, $6, $7, entity_ids => $2, model_id => $4,
-           branch_models => pg_catalog.jsonb_build_object('portfolio', $3),
+           branch_models => pg_catalog.jsonb_build_object('?portfolio', $3),
            max_entities => $5, on_existing => $8, numeric_embeddings => $9, target => $10) b;
 END;
 
@@ -77,7 +77,7 @@ BEGIN ATOMIC
       FROM @extschema@.backfill_joint(
            'STAB_FRAGILITY_V0', $1, $10, $11, entity_ids => $3, model_id => $8, entity_type => 'INSTRUMENT',
            market_id => $2, region => $9,
-           branch_models => pg_catalog.jsonb_build_object('stab', $6, 'profile', $7),
+           branch_models => pg_catalog.jsonb_build_object('?stab', $6, '?profile', $7),
            max_entities => $4, skip_entities => $5, on_existing => $12, numeric_embeddings => $13, target => $14,
            instruments => $15) b;
 END;
@@ -99,7 +99,7 @@ BEGIN ATOMIC
     SELECT b.entity_id, b.as_of_date, b.model_id, b.status, b.dim, b.used, b.missing, b.detail
       FROM @extschema@.backfill_joint(
            'STAB_FRAGILITY_V0', model_id => $3, entity_type => 'SCENARIO', scenario_set_id => $1,
-           branch_models => pg_catalog.jsonb_build_object('scenario', $2),
+           branch_models => pg_catalog.jsonb_build_object('?scenario', $2),
            max_entities => $4, on_existing => $5, numeric_embeddings => $6, target => $7, scenario_sets => $8) b;
 END;
 

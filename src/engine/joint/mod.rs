@@ -3,10 +3,12 @@
 //! * [`blend`]: two vectors, `(a * x + b * y) / (a + b)`.
 //! * [`weighted_average`]: any number of vectors.
 //! * [`space`]: which vectors are fused, and how.
+//! * [`concat`]: branches of unit length, each in a place of its own.
 //! * [`scope`]: whom a joint vector is about.
 
 #![forbid(unsafe_code)]
 
+pub mod concat;
 pub mod scope;
 pub mod space;
 

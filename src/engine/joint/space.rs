@@ -1,13 +1,19 @@
 //! A joint space: its branches, read from JSON and validated, and the fusion of their vectors.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::super::error::{Error, Result};
-use super::super::vector::VectorRef;
+use super::super::fit::Components;
+use super::super::vector::{MAX_DIM, VectorRef};
+use super::concat::Place;
 use super::{blend, weight, weighted_average};
+
+/// Fewest components of a concatenated vector; places that need fewer are followed by zeros.
+pub const JOINT_DIM: usize = 384;
 
 /// Most branches of a space, groups included.
 pub const MAX_BRANCHES: usize = 32;
@@ -25,6 +31,8 @@ pub enum Fusion {
     Blend,
     /// The only branch, unchanged.
     Identity,
+    /// Branches of unit length, each in a place of its own: [`concat`](super::concat).
+    Concat,
 }
 
 /// Kinds of tables that branches are read from.
@@ -137,6 +145,15 @@ pub struct Branch {
     /// Window of a numeric vector; any, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_days: Option<i32>,
+    /// Components of its place, in a group that is concatenated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dims: Option<usize>,
+    /// Seed of an orthogonal projection into its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
+    /// Model id of a fitted transform, applied first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<String>,
 }
 
 fn one() -> f64 {
@@ -173,6 +190,9 @@ struct Node {
     weight: f64,
     required: bool,
     part: Part,
+    /// Where it goes in a group that is concatenated.
+    place: Place,
+    transform: Option<String>,
 }
 
 /// A validated space.
@@ -232,6 +252,16 @@ impl Space {
             self.leaves[index].model_id = model_id.to_owned();
         }
         Ok(())
+    }
+
+    /// Gives the fitted transforms that branches name; `find` reads one by its model id.
+    ///
+    /// Errors: those of `find`.
+    pub fn bind<E>(
+        &mut self,
+        find: &dyn Fn(&str) -> std::result::Result<Components, E>,
+    ) -> std::result::Result<(), E> {
+        bind(&mut self.nodes, find)
     }
 
     /// Fuses the vectors of the leaves (in their order; None: missing). None when a required branch, or every
@@ -301,6 +331,8 @@ impl Builder {
         weight(branch.weight, 1)
             .map_err(|_| invalid(format!("{key}.weight"), "must be a finite number of at least 0"))?;
         let (weight, required) = (branch.weight, branch.required);
+        let transform = branch.transform.clone();
+        let place = Place { dims: branch.dims.unwrap_or(0), weight, seed: branch.seed, transform: None };
         let part = match branch.fusion {
             Some(fusion) => {
                 if branch.table.is_some() || branch.model_id.is_some() {
@@ -313,7 +345,7 @@ impl Builder {
             }
             None => Part::Leaf(self.leaf(key, branch)?),
         };
-        Ok(Node { weight, required, part })
+        Ok(Node { weight, required, part, place, transform })
     }
 
     fn leaf(&mut self, key: &str, branch: Branch) -> Result<usize> {
@@ -391,12 +423,74 @@ fn check_group(key: &str, fusion: Fusion, branches: &[Branch]) -> Result<()> {
         (Fusion::Identity, count) if count != 1 || !required => {
             Err(invalid(key, "fusion \"identity\" needs exactly one branch, a required one"))
         }
-        _ => Ok(()),
+        _ => check_places(key, fusion, branches),
     }
+}
+
+/// Places are for concatenated groups only, and must fit.
+fn check_places(key: &str, fusion: Fusion, branches: &[Branch]) -> Result<()> {
+    let mut total = 0usize;
+    for (index, branch) in branches.iter().enumerate() {
+        let key = format!("{key}[{index}]");
+        let placed = branch.dims.is_some() || branch.seed.is_some() || branch.transform.is_some();
+        match (fusion, branch.dims) {
+            (Fusion::Concat, Some(dims)) if (1..=MAX_DIM).contains(&dims) => total += dims,
+            (Fusion::Concat, _) => {
+                let problem = format!("is required for fusion \"concat\", between 1 and {MAX_DIM}");
+                return Err(invalid(format!("{key}.dims"), problem));
+            }
+            _ if placed => return Err(invalid(key, "has a place, which is for fusion \"concat\" only")),
+            _ => {}
+        }
+        if fusion == Fusion::Concat && branch.weight <= 0.0 {
+            return Err(invalid(format!("{key}.weight"), "must be positive for fusion \"concat\""));
+        }
+    }
+    let problem = format!("places have {total} components, more than {MAX_DIM}");
+    if total > MAX_DIM { Err(invalid(format!("{key}.dims"), problem)) } else { Ok(()) }
+}
+
+fn bind<E>(
+    nodes: &mut [Node],
+    find: &dyn Fn(&str) -> std::result::Result<Components, E>,
+) -> std::result::Result<(), E> {
+    for node in nodes {
+        if let Some(id) = &node.transform {
+            node.place.transform = Some(Rc::new(find(id)?));
+        }
+        if let Part::Group(_, nodes) = &mut node.part {
+            bind(nodes, find)?;
+        }
+    }
+    Ok(())
+}
+
+/// Places every branch that is there; a vector has at least [`JOINT_DIM`] components.
+fn concatenate<'a>(nodes: &[Node], parts: Vec<Option<Fused<'a>>>) -> Result<Option<Fused<'a>>> {
+    let vectors = parts.iter().map(|part| part.as_ref().map(|part| VectorRef::new(&part.vector)).transpose());
+    let vectors = vectors.collect::<Result<Vec<_>>>()?;
+    let places: Vec<Place> = nodes.iter().map(|node| node.place.clone()).collect();
+    let dims = places.iter().map(|place| place.dims).sum::<usize>().max(JOINT_DIM);
+    let mut out = vec![0; dims * 4];
+    let present = match super::concat::concatenate(&vectors, &places, &mut out) {
+        // Vectors without a direction count as missing.
+        Err(Error::ZeroWeights) => return Ok(None),
+        present => present?,
+    };
+    let mut used = 0;
+    for ((there, part), node) in present.iter().zip(&parts).zip(nodes) {
+        match (there, part) {
+            (true, Some(part)) => used |= part.used,
+            _ if node.required => return Ok(None),
+            _ => {}
+        }
+    }
+    Ok(Some(Fused { vector: Cow::Owned(out), used }))
 }
 
 fn fuse<'a>(fusion: Fusion, nodes: &[Node], vectors: &[Option<&'a [u8]>]) -> Result<Option<Fused<'a>>> {
     let mut found: Vec<(f64, Fused<'a>)> = Vec::with_capacity(nodes.len());
+    let mut placed = Vec::with_capacity(nodes.len());
     for node in nodes {
         let part = match &node.part {
             Part::Leaf(index) => {
@@ -405,6 +499,13 @@ fn fuse<'a>(fusion: Fusion, nodes: &[Node], vectors: &[Option<&'a [u8]>]) -> Res
             }
             Part::Group(fusion, nodes) => fuse(*fusion, nodes, vectors)?,
         };
+        if fusion == Fusion::Concat {
+            if part.is_none() && node.required {
+                return Ok(None);
+            }
+            placed.push(part);
+            continue;
+        }
         match part {
             // A branch without weight is left out, as if it were missing.
             Some(part) if node.weight as f32 > 0.0 => found.push((node.weight, part)),
@@ -412,6 +513,9 @@ fn fuse<'a>(fusion: Fusion, nodes: &[Node], vectors: &[Option<&'a [u8]>]) -> Res
             None if node.required => return Ok(None),
             None => {}
         }
+    }
+    if fusion == Fusion::Concat {
+        return concatenate(nodes, placed);
     }
     if found.is_empty() {
         return Ok(None);

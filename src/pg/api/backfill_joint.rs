@@ -222,7 +222,15 @@ fn override_models(row: &mut SpaceRow, models: Option<JsonText>) -> Result<(), F
     let models: BTreeMap<String, Option<String>> =
         serde_json::from_str(&json).map_err(|_| not_an_object())?;
     for (branch, model) in models {
+        // The published arguments name branches that other spaces need not have: `?name`.
+        let (optional, branch) = match branch.strip_prefix('?') {
+            Some(name) => (true, name.to_owned()),
+            None => (false, branch),
+        };
         let leaf = row.space.leaves().iter().find(|leaf| leaf.name == branch);
+        if leaf.is_none() && optional {
+            continue;
+        }
         let Some(leaf) = leaf else {
             let known = row.space.leaves().iter().map(|leaf| leaf.name.clone()).collect();
             return Err(

@@ -36,7 +36,8 @@ pub fn register_joint_space(
     let (branches, fusion) = (required(branches, "branches")?.0, required(fusion, "fusion")?);
     let entities = required(entities, "entities")?;
     let source = required(source, "source")?.0;
-    let space = Space::from_json(entity_type, spaces::fusion(fusion)?, &branches)?;
+    let mut space = Space::from_json(entity_type, spaces::fusion(fusion)?, &branches)?;
+    space.bind(&crate::pg::spi::models::components)?;
     check_entities(entities, entity_type, &space)?;
     Source::parse(&source)?;
     spaces::check_branches(joint_type, model_id, entity_type, &space)?;

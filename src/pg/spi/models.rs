@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::extension::schema;
 use super::query::{execute, required, select, select_first};
 use crate::engine::Error;
+use crate::engine::fit::Components;
 use crate::engine::named::NamedSpec;
 use crate::engine::numeric::Recipe;
 use crate::pg::ffi::transaction::RunningCommand;
@@ -131,6 +132,12 @@ pub fn named_spec(model_id: &str) -> Result<NamedSpec, Fault> {
         Recipe::Named(spec) => Ok(spec.clone()),
         _ => Err(Error::WrongInputs { found: "windows of prices", wanted: "named features" }.into()),
     }
+}
+
+/// A fitted transform. Errors: as [`spec_json`], [`Error::MalformedPart`].
+pub fn components(model_id: &str) -> Result<Components, Fault> {
+    spec_json(model_id, "transform")?;
+    Ok(Components::unpack(&part(model_id, "mean")?, &part(model_id, "directions")?)?)
 }
 
 /// The modality of a registered model. Errors: [`Fault::UnknownModel`] (42704).

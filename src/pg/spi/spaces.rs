@@ -51,7 +51,7 @@ impl Source {
 
 /// Reads a fusion by its SQL name. Errors: [`Error::InvalidSpec`].
 pub fn fusion(name: &str) -> Result<Fusion, Fault> {
-    let problem = "must be \"average\", \"blend\" or \"identity\"".to_owned();
+    let problem = "must be \"average\", \"blend\", \"identity\" or \"concat\"".to_owned();
     let invalid = |_| Error::InvalidSpec { key: "fusion".to_owned(), problem };
     Ok(serde_json::from_value(name.into()).map_err(invalid)?)
 }
@@ -122,13 +122,26 @@ pub fn find(
         spaces.retain(|space| space.entity_type == kind);
     }
     match spaces.len() {
-        1 => Ok(spaces.remove(0)),
+        1 => {
+            let mut row = spaces.remove(0);
+            row.space.bind(&models::components)?;
+            Ok(row)
+        }
         _ => Err(JointFault::SeveralKinds { joint_type: joint_type.to_owned(), kinds }.into()),
     }
 }
 
-/// The model of a joint type that has one. Errors: [`JointFault::UnknownSpace`], [`JointFault::SeveralModels`].
+/// The model of a joint type that has one: the published one, or the only one. Errors: [`JointFault::UnknownSpace`], [`JointFault::SeveralModels`].
 pub fn only_model(joint_type: &str) -> Result<String, Fault> {
+    let sql = format!(
+        "SELECT s.model_id FROM {}.embed_spaces s WHERE s.joint_type OPERATOR(pg_catalog.=) $1 AND s.builtin \
+         ORDER BY s.model_id COLLATE \"C\" LIMIT 1",
+        schema()?
+    );
+    // The published space is what a call without a model means, whatever was added.
+    if let Some(published) = select(&sql, &[joint_type.into()], |row| required(row.text(1)?))?.pop() {
+        return Ok(published);
+    }
     let mut models = models_of(joint_type)?;
     match models.len() {
         0 => {
