@@ -93,6 +93,11 @@ pgrx::extension_sql_file!(
     requires = [api::numeric::num_window_embed_lookup, api::vectors::euclidean_dist]
 );
 pgrx::extension_sql_file!(
+    "../../sql/51_explain.sql",
+    name = "explain",
+    requires = ["models", "spaces", api::vectors::vector_to_array, api::vectors::l2_norm, api::vectors::vector_dim]
+);
+pgrx::extension_sql_file!(
     "../../sql/80_privileges.sql",
     name = "privileges",
     requires = [
