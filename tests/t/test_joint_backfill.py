@@ -421,7 +421,7 @@ def test_spaces_never_change_and_published_ones_stay(db):
     db.execute("CREATE ROLE joint_reader")
     try:
         db.execute("SET ROLE joint_reader")
-        assert db.execute("SELECT count(*) FROM embed_spaces").fetchone() == (4,)
+        assert db.execute("SELECT count(*) FROM embed_spaces").fetchone() == (7,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             db.execute(REGISTER, ("A", "a-v1", "INSTRUMENT", Jsonb(BRANCHES)))
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

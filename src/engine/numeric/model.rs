@@ -117,7 +117,7 @@ impl NumericModel {
     pub fn price_column(&self) -> PriceColumn {
         match self {
             Self::Window(model) => model.spec().price_column,
-            Self::Pipeline(model) => model.spec().price_column,
+            Self::Pipeline(model) => model.spec().price_column.with_volume(),
         }
     }
 

@@ -31,6 +31,10 @@ pub enum PriceColumn {
     Close,
     /// Corrected for splits and dividends.
     AdjustedClose,
+    /// As [`PriceColumn::AdjustedClose`], with the volume corrected by the same factor, so that price times
+    /// volume is what was traded: what pipelines make of it.
+    #[serde(skip)]
+    AdjustedBoth,
 }
 
 impl PriceColumn {
@@ -38,7 +42,15 @@ impl PriceColumn {
     pub fn name(self) -> &'static str {
         match self {
             Self::Close => "close",
-            Self::AdjustedClose => "adjusted_close",
+            Self::AdjustedClose | Self::AdjustedBoth => "adjusted_close",
+        }
+    }
+
+    /// What a pipeline reads: volume is corrected along with the price.
+    pub fn with_volume(self) -> Self {
+        match self {
+            Self::Close => Self::Close,
+            Self::AdjustedClose | Self::AdjustedBoth => Self::AdjustedBoth,
         }
     }
 }

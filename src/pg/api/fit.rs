@@ -83,6 +83,11 @@ fn fit_factors(request: &Request<'_>, recipe: &Recipe, prices: Option<Regclass>)
         }
         Recipe::Factors(..) => return Err(cannot_fit(request, "it is fitted already")),
     };
-    let table = Relation::open(prices, "prices", "prices_daily", &price_table::columns(base.price_column))?;
+    let table = Relation::open(
+        prices,
+        "prices",
+        "prices_daily",
+        &price_table::columns(base.price_column.with_volume()),
+    )?;
     factors::fit(request, base, &table)
 }

@@ -15,7 +15,30 @@ pub type Named = (String, crate::engine::Result<PriceSeries>);
 
 /// Columns of a price table that a model reads.
 pub fn columns(price: PriceColumn) -> Vec<&'static str> {
-    vec!["instrument_id", "trade_date", price.name(), "volume"]
+    let mut columns = vec!["instrument_id", "trade_date", price.name(), "volume"];
+    if price == PriceColumn::AdjustedBoth {
+        columns.push("close");
+    }
+    columns
+}
+
+/// The volume that goes with a price, as an expression. Numbers out of all proportion stay as they are:
+/// float8 arithmetic of Postgres raises where it overflows, and one bad row must not fail all others.
+fn volume(price: PriceColumn) -> &'static str {
+    match price {
+        PriceColumn::Close | PriceColumn::AdjustedClose => "p.volume::pg_catalog.float8",
+        PriceColumn::AdjustedBoth => {
+            "CASE WHEN p.volume::pg_catalog.float8 OPERATOR(pg_catalog.>) 1e-60 \
+                   AND p.volume::pg_catalog.float8 OPERATOR(pg_catalog.<) 1e60 \
+                   AND p.close::pg_catalog.float8 OPERATOR(pg_catalog.>) 1e-60 \
+                   AND p.close::pg_catalog.float8 OPERATOR(pg_catalog.<) 1e60 \
+                   AND p.adjusted_close::pg_catalog.float8 OPERATOR(pg_catalog.>) 1e-60 \
+                   AND p.adjusted_close::pg_catalog.float8 OPERATOR(pg_catalog.<) 1e60 \
+             THEN p.volume::pg_catalog.float8 OPERATOR(pg_catalog.*) p.close::pg_catalog.float8 \
+                  OPERATOR(pg_catalog./) p.adjusted_close::pg_catalog.float8 \
+             ELSE p.volume::pg_catalog.float8 END"
+        }
+    }
 }
 
 /// The series of `instruments` between two days, both included, each in date order; an instrument
@@ -29,12 +52,13 @@ pub fn series(
 ) -> Result<Vec<Named>, Fault> {
     let sql = format!(
         "SELECT p.instrument_id::pg_catalog.text, {schema}.embed_price_series(p.trade_date::pg_catalog.date, \
-           p.{price}::pg_catalog.float8, p.volume::pg_catalog.float8) \
+           p.{price}::pg_catalog.float8, {volume}) \
          FROM {prices} p WHERE p.instrument_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1) \
            AND p.trade_date OPERATOR(pg_catalog.>=) $2 AND p.trade_date OPERATOR(pg_catalog.<=) $3 \
          GROUP BY 1",
         schema = schema()?,
         price = price.name(),
+        volume = volume(price),
         prices = prices.sql,
     );
     let names: Vec<String> = instruments.iter().map(|name| (*name).to_owned()).collect();
@@ -95,11 +119,12 @@ fn universe_query<'a>(
     };
     let sql = format!(
         "SELECT p.instrument_id::pg_catalog.text, {schema}.embed_price_series(p.trade_date::pg_catalog.date, \
-           p.{price}::pg_catalog.float8, p.volume::pg_catalog.float8) AS series \
+           p.{price}::pg_catalog.float8, {volume}) AS series \
          FROM {prices} p WHERE p.trade_date OPERATOR(pg_catalog.>=) $1 \
            AND p.trade_date OPERATOR(pg_catalog.<=) $2 {named} GROUP BY 1",
         schema = schema()?,
         price = price.name(),
+        volume = volume(price),
         prices = prices.sql,
     );
     Ok((sql, args))

@@ -148,3 +148,38 @@ fn models_are_replaced_and_optional_branches_switched_off() {
         assert!(matches!(space.set_model(name, ""), Err(Error::InvalidSpec { .. })), "{name}");
     }
 }
+
+#[test]
+fn places_are_checked_and_filled() {
+    let json = r#"[
+        {"name": "numbers", "weight": 3, "required": true, "dims": 2, "table": "numeric_window_embeddings",
+         "entity_type": "INSTRUMENT", "model_id": "n"},
+        {"name": "words", "dims": 2, "table": "text_embeddings", "entity_type": "ISSUER", "model_id": "t",
+         "source_type": "PROFILE"}]"#;
+    let parse = |json: &str| Space::from_json(EntityType::Issuer, Fusion::Concat, json);
+    let space = parse(json).unwrap();
+    let (numbers, words) = (bytes(&[3.0, 4.0, 9.0]), bytes(&[0.0, 2.0]));
+    let fused = space.fuse(&[Some(&numbers), Some(&words)]).unwrap().unwrap();
+    let values: Vec<f32> = VectorRef::new(&fused.vector).unwrap().values().collect();
+    let root = 0.75f64.sqrt();
+    assert_eq!(values[..4], [(0.6 * root) as f32, (0.8 * root) as f32, 0.0, 0.5]);
+    assert_eq!((values.len(), fused.used), (JOINT_DIM, 0b11));
+    let alone = space.fuse(&[Some(&numbers), None]).unwrap().unwrap();
+    assert_eq!(alone.used, 0b01);
+    assert_eq!(space.fuse(&[None, Some(&words)]).unwrap(), None);
+    assert_eq!(space.fuse(&[Some(&bytes(&[0.0, 0.0])), Some(&words)]).unwrap(), None);
+    for (from, to, key) in [
+        ("\"dims\": 2, \"table\": \"num", "\"table\": \"num", "branches[0].dims"),
+        ("\"dims\": 2, \"table\": \"num", "\"dims\": 0, \"table\": \"num", "branches[0].dims"),
+        ("\"dims\": 2, \"table\": \"num", "\"dims\": 65535, \"table\": \"num", "branches.dims"),
+        ("\"weight\": 3", "\"weight\": 0", "branches[0].weight"),
+    ] {
+        match parse(&json.replacen(from, to, 1)) {
+            Err(Error::InvalidSpec { key: found, .. }) => assert_eq!(found, key, "{to}"),
+            other => panic!("{to} gave {other:?}"),
+        }
+    }
+    let placed = PROFILE.replace("\"name\": \"text\"", "\"name\": \"text\", \"dims\": 3");
+    let blend = Space::from_json(EntityType::Issuer, Fusion::Blend, &placed);
+    assert!(blend.is_err());
+}
