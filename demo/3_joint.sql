@@ -15,6 +15,11 @@ SELECT model_id, status, count(*)
 SELECT entity_id, status, detail FROM backfill_numeric_portfolio('2025-01-31', on_existing => 'replace')
  WHERE detail IS NOT NULL ORDER BY entity_id;
 
+\echo 'Profile texts; where the text model is missing (make model), joint profiles are, too'
+\set ON_ERROR_STOP off
+SELECT status, count(*) FROM backfill_profile_text('2025-01-31') GROUP BY 1 ORDER BY 1;
+\set ON_ERROR_STOP on
+
 \echo Joint profiles: half numbers, half text. What was used, what was missing
 CREATE TEMP TABLE joint_run AS SELECT * FROM backfill_joint_profiles('2025-01-31');
 SELECT status, used, count(*) FROM joint_run GROUP BY 1, 2 ORDER BY 1 DESC, 3 DESC;
@@ -33,11 +38,13 @@ SELECT issuer_id, instrument_id, region, model_id, dim, round(l2_norm::numeric, 
 SELECT modality, joint_type, entity_type, model_id, as_of_date, expected, present, missing FROM embedding_coverage
  WHERE as_of_date = '2025-01-31' ORDER BY 1, 2, 3, 4;
 
-\echo The issuers most like the first one
+SELECT count(*) > 0 AS there, min(issuer_id COLLATE "C") AS issuer, count(*) FROM joint_profiles WHERE as_of_date = '2025-01-31' \gset
+\if :there
+SELECT issuer_id, name, industry AS "Issuers like this one are looked for" FROM issuers WHERE issuer_id = :'issuer';
 SELECT s.rank, round(s.cosine::numeric, 6) AS cosine, round(s.euclidean) AS euclidean, s.issuer_id, i.name, i.industry, s.region
-  FROM (SELECT min(issuer_id COLLATE "C") AS issuer_id FROM joint_profiles WHERE as_of_date = '2025-01-31') first,
-       find_similar_profiles(first.issuer_id, '2025-01-31', top_k => 5) s
+  FROM find_similar_profiles(:'issuer', '2025-01-31', top_k => 5, region => 'US') s
   JOIN issuers i ON i.issuer_id = s.issuer_id ORDER BY s.rank;
+\endif
 
 \echo Portfolios like the first growth portfolio
 SELECT rank, round(cosine::numeric, 6) AS cosine, round(euclidean::numeric, 4) AS euclidean, portfolio_id

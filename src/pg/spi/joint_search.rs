@@ -192,7 +192,7 @@ impl JointSource {
                SELECT (SELECT pg_catalog.max(t.as_of_date) FROM {relation} t WHERE {OF_MODEL} \
                         AND t.as_of_date OPERATOR(pg_catalog.<) d.day), d.n OPERATOR(pg_catalog.+) 1 \
                  FROM d WHERE d.day IS NOT NULL AND d.n OPERATOR(pg_catalog.<) {HINT_DATES}) \
-             SELECT d.day::pg_catalog.text, CASE WHEN EXISTS (SELECT FROM {relation} t WHERE {OF_MODEL} \
+             SELECT pg_catalog.to_char(d.day, 'YYYY-MM-DD'), CASE WHEN EXISTS (SELECT FROM {relation} t WHERE {OF_MODEL} \
                       AND t.as_of_date OPERATOR(pg_catalog.=) d.day AND {pinned}) THEN 1 ELSE 0 END \
              FROM d WHERE d.day IS NOT NULL ORDER BY d.day DESC"
         );
