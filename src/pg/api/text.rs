@@ -6,7 +6,8 @@ use pgrx::prelude::*;
 use super::arguments::required;
 use crate::engine::text::{TextError, document};
 use crate::pg::ffi::array::ItemArray;
-use crate::pg::ffi::host::{Backend, BatchMemory};
+use crate::pg::ffi::bytea::Bytea;
+use crate::pg::ffi::host::{self, Backend, BatchMemory};
 use crate::pg::report::Fault;
 use crate::pg::{settings, text};
 
@@ -31,7 +32,7 @@ pub fn embed_profile_document(
 pub fn text_profile_embed(
     document: Option<&str>,
     model_id: default!(Option<&str>, "'text-profile-v1'"),
-) -> Result<Option<Vec<u8>>, ErrorReport> {
+) -> Result<Option<Bytea>, ErrorReport> {
     let model_id = required(model_id, "model_id")?;
     match document.map(document::trim).filter(|text| !text.is_empty()) {
         Some(document) => Ok(embed(&[document], model_id)?.pop()),
@@ -44,7 +45,7 @@ pub fn text_profile_embed(
 fn text_embed(
     texts: ItemArray<'_, str>,
     model_id: default!(&str, "'text-profile-v1'"),
-) -> Result<Vec<Option<Vec<u8>>>, ErrorReport> {
+) -> Result<Vec<Option<Bytea>>, ErrorReport> {
     let texts = texts.values_and_nulls("texts")?;
     let present: Vec<&str> = texts.iter().flatten().copied().collect();
     let mut vectors = embed(&present, model_id)?.into_iter();
@@ -59,7 +60,7 @@ fn text_token_count(text: &str, model_id: default!(&str, "'text-profile-v1'")) -
 }
 
 /// Stored form of the vectors of `texts`.
-fn embed(texts: &[&str], model_id: &str) -> Result<Vec<Vec<u8>>, Fault> {
+fn embed(texts: &[&str], model_id: &str) -> Result<Vec<Bytea>, Fault> {
     let recipe = text::recipe(model_id)?;
     let limit = MAX_RESULT_BYTES / (recipe.dim * 4 + ELEMENT_OVERHEAD);
     if texts.len() > limit {
@@ -70,14 +71,22 @@ fn embed(texts: &[&str], model_id: &str) -> Result<Vec<Vec<u8>>, Fault> {
         return Ok(Vec::new());
     }
     let request = text::request(model_id, recipe);
-    let _memory = BatchMemory::keep();
-    text::with_model(&request, |model| {
-        let embedded = model.embed(texts, settings::batch_tokens(), &Backend)?;
-        Ok(embedded.into_iter().map(|text| stored(&text.vector)).collect())
-    })
+    let memory = BatchMemory::keep();
+    let embedded =
+        text::with_model(&request, |model| Ok(model.embed(texts, settings::batch_tokens(), &Backend)?))?;
+    drop(memory);
+    let vectors = embedded.into_iter().map(|text| stored(&text.vector)).collect();
+    host::release_memory();
+    vectors
 }
 
 /// Little-endian float32 without header.
-fn stored(vector: &[f32]) -> Vec<u8> {
-    vector.iter().flat_map(|value| value.to_le_bytes()).collect()
+fn stored(vector: &[f32]) -> Result<Bytea, Fault> {
+    let fill = |out: &mut [u8]| {
+        for (bytes, value) in out.chunks_exact_mut(4).zip(vector) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+        Ok(())
+    };
+    Ok(Bytea::build(vector.len() * 4, fill)?)
 }
