@@ -25,7 +25,8 @@ pub(crate) fn rounded_return(previous: f64, price: f64) -> i64 {
 
 /// A rounded return as a number.
 pub(crate) fn as_number(rounded: i128) -> f64 {
-    rounded as f64 * UNIT
+    // The same number either way; the CPU converts 64 bits by itself.
+    i64::try_from(rounded).map_or_else(|_| rounded as f64, |rounded| rounded as f64) * UNIT
 }
 
 /// Calls `each` with the index of every row that has a return, and the return: the previous usable row
