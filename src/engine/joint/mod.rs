@@ -45,8 +45,8 @@ pub fn weighted_average(vectors: &[VectorRef<'_>], weights: &[f64], out: &mut [u
     let mut used: Vec<(VectorRef<'_>, f32)> = Vec::with_capacity(vectors.len());
     for (index, (&vector, &value)) in vectors.iter().zip(weights).enumerate() {
         let weight = weight(value, index + 1)?;
-        if let Some((first, _)) = used.first().filter(|(first, _)| first.dim() != vector.dim()) {
-            return Err(Error::DimensionMismatch { left: first.dim(), right: vector.dim() });
+        if vectors[0].dim() != vector.dim() {
+            return Err(Error::DimensionMismatch { left: vectors[0].dim(), right: vector.dim() });
         }
         if weight > 0.0 {
             used.push((vector, weight));
@@ -56,17 +56,15 @@ pub fn weighted_average(vectors: &[VectorRef<'_>], weights: &[f64], out: &mut [u
     if total == 0.0 || used.is_empty() {
         return Err(Error::ZeroWeights);
     }
-    let component = |bytes: &[u8], at: usize| {
-        f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-    };
-    for (index, slot) in out.chunks_exact_mut(4).enumerate() {
-        // From +0, as the published sum does: a lone -0 becomes +0.
-        let mut sum = 0.0_f32;
-        for (vector, weight) in &used {
-            sum += weight * component(vector.bytes(), index * 4);
+    // Vector by vector, so that the compiler can use whole registers; each sum still runs in order, and from
+    // +0, as the published one does: a lone -0 becomes +0.
+    let mut sums = vec![0.0_f32; out.len() / 4];
+    for (vector, weight) in &used {
+        for (sum, value) in sums.iter_mut().zip(vector.values()) {
+            *sum += weight * value;
         }
-        slot.copy_from_slice(&(sum / total).to_le_bytes());
     }
+    write_values(sums.into_iter().map(|sum| sum / total), out);
     Ok(())
 }
 
@@ -147,6 +145,8 @@ mod tests {
     fn a_vector_without_weight_is_left_out_whatever_it_holds() {
         assert_eq!(averaged(&[&[4.0], &[f32::NAN]], &[2.0, 0.0]).unwrap(), [4.0]);
         assert_eq!(averaged(&[&[f32::INFINITY], &[4.0]], &[0.0, 3.0]).unwrap(), [4.0]);
+        let mismatch = Err(Error::DimensionMismatch { left: 2, right: 1 });
+        assert_eq!(averaged(&[&[1.0, 2.0], &[4.0]], &[0.0, 3.0]), mismatch);
     }
 
     proptest! {

@@ -158,6 +158,11 @@ pub fn run(
     if !target.unique() {
         target.lock(row)?;
     }
+    // A look-up per key is saved where no key can have a row.
+    let look = match (on_existing, keys.first(), keys.last()) {
+        (OnExisting::Replace, Some(first), Some(last)) => target.any_between(row, first.day, last.day)?,
+        (on_existing, _, _) => on_existing != OnExisting::Append,
+    };
     let last = if replaces { target.last_row(row)? } else { None };
     let fates = {
         let fates = vec![None; keys.len()];
@@ -169,7 +174,7 @@ pub fn run(
             Err(_) => Err(JointFault::NoRun),
         })?;
         let _registered = Registered;
-        target.insert(row, sources, keys, on_existing != OnExisting::Append)?;
+        target.insert(row, sources, keys, look)?;
         RUNS.with(|runs| runs.borrow_mut().last_mut().map(|run| std::mem::take(&mut run.fates)))
     };
     let fates: Option<Vec<Fate>> = fates.and_then(|fates| fates.into_iter().collect());

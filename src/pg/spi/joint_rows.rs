@@ -82,6 +82,23 @@ impl JointTarget {
         execute(sql, &args).map(|_| ())
     }
 
+    /// Whether the space has any row between two days, both included.
+    pub fn any_between(&self, row: &SpaceRow, from: Day, to: Day) -> Result<bool, Fault> {
+        let sql = format!(
+            "SELECT 1 FROM {} t WHERE t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
+               AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 \
+               AND t.as_of_date OPERATOR(pg_catalog.>=) $3 AND t.as_of_date OPERATOR(pg_catalog.<=) $4 LIMIT 1",
+            self.relation.sql
+        );
+        let args = [
+            row.joint_type.as_str().into(),
+            row.model_id.as_str().into(),
+            date(from).into(),
+            date(to).into(),
+        ];
+        Ok(select_first(&sql, &args, |_| Ok(()))?.is_some())
+    }
+
     /// The largest row id there is, as text: rows written from now on have larger ones.
     pub fn last_row(&self, row: &SpaceRow) -> Result<Option<String>, Fault> {
         let sql = format!(
