@@ -41,9 +41,12 @@ BEGIN
                  WHERE i.indrelid = c.oid AND x.relname::text = c.relname || '_natural_key') AS named_is_valid,
                EXISTS (SELECT FROM pg_index AS i
                         WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
-                          AND (SELECT array_agg(pg_get_indexdef(i.indexrelid, k, true)
-                                                ORDER BY pg_get_indexdef(i.indexrelid, k, true) COLLATE "C")
-                                 FROM generate_series(1, i.indnkeyatts) AS k)
+                          AND (SELECT array_agg(p.part ORDER BY p.part COLLATE "C")
+                                 FROM generate_series(1, i.indnkeyatts) AS k
+                                -- The tables of distributed/ have the window length in a column.
+                                CROSS JOIN LATERAL (SELECT CASE d.part WHEN 'window_days' THEN '(window_spec ->> ''window_days''::text)'
+                                                                       ELSE d.part END
+                                                      FROM (SELECT pg_get_indexdef(i.indexrelid, k, true)) AS d(part)) AS p(part))
                             = (SELECT array_agg(replace(part, '@.', '') ORDER BY replace(part, '@.', '') COLLATE "C")
                                  FROM unnest(wanted.parts) AS part)) AS enforced
           FROM (VALUES

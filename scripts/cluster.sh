@@ -3,6 +3,7 @@
 # "drop" stops it and removes its data; "env" prints the PE_* variables that the tests read.
 #
 # PE_CLUSTER  its name, "dev" by default: several can run side by side
+# PE_OPTIONS  further options of the server, as in "-c shared_preload_libraries=pg_cron"
 # PE_DURABLE  1: with fsync, for benchmarks of commits
 # It listens on a Unix socket in its own directory, nowhere else.
 . "$(dirname "$0")/lib.sh"
@@ -41,6 +42,7 @@ create() {
 options() {
     printf '%s ' "-c listen_addresses= -c unix_socket_directories=$sock -c port=$port"
     printf '%s ' "-c max_connections=50 -c shared_buffers=256MB -c max_wal_size=2GB -c max_prepared_transactions=10"
+    printf '%s ' "${PE_OPTIONS:-}"
     [ "${PE_DURABLE:-0}" = 1 ] || printf '%s ' "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 }
 

@@ -17,6 +17,7 @@ need() {
 has_libclang() { [ -n "${LIBCLANG_PATH:-}" ] || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*'; }
 has_server() { [ -x "$(bindir)/initdb" ] && [ -x "$(bindir)/psql" ]; }
 has_headers() { [ -f "$("$(bindir)/pg_config" --includedir-server)/postgres.h" ]; }
+has_pg_cron() { [ -f "$("$(bindir)/pg_config" --pkglibdir)/pg_cron.so" ]; }
 has_pg_regress() { [ -x "$(dirname "$("$(bindir)/pg_config" --pgxs)")/../test/regress/pg_regress" ]; }
 bindir() { (PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config} && "$PG_CONFIG" --bindir); }
 
@@ -25,6 +26,8 @@ list_missing() {
     need "postgresql-$PG_MAJOR" has_server
     need "postgresql-server-dev-$PG_MAJOR" has_headers
     need "postgresql-client-$PG_MAJOR" has_pg_regress
+    # One test schedules a backfill with it.
+    need "postgresql-$PG_MAJOR-cron" has_pg_cron
     need build-essential command -v cc
     need clang command -v clang
     need libclang-dev has_libclang

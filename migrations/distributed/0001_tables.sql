@@ -1,0 +1,70 @@
+-- The sharded tables in the form that a distributed engine pushes whole statements down to: keys of one type, natural
+-- primary keys, no sequence. Apply it to a schema that has none of these tables, then the other migrations, which
+-- leave these as they are: psql -f migrations/distributed/0001_tables.sql, then SELECT embed_migrate().
+--
+-- Entity and instrument ids are text in every table, since INSERT ... SELECT stays on the shards only where the
+-- distribution columns have one type. window_days is computed from window_spec, so every writer of the published
+-- form works unchanged. docs/scale.md has the statements that distribute them.
+DO $migration$
+DECLARE
+    home        pg_catalog.name := pg_catalog.current_schema();
+    caller_path pg_catalog.text := pg_catalog.current_setting('search_path');
+BEGIN
+    IF home IS NULL THEN
+        RAISE EXCEPTION 'no schema to create the tables in'
+            USING ERRCODE = 'invalid_schema_name',
+                  DETAIL = pg_catalog.format('search_path is %s, and none of its schemas exists or may be used', caller_path),
+                  HINT = 'Create the schema, or set search_path so that it begins with one that exists.';
+    END IF;
+    PERFORM pg_catalog.pg_advisory_xact_lock(7308332045321);
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', home), true);
+
+    CREATE TABLE IF NOT EXISTS prices_daily (
+        instrument_id  text             NOT NULL,
+        trade_date     date             NOT NULL,
+        open           double precision NOT NULL,
+        high           double precision NOT NULL,
+        low            double precision NOT NULL,
+        close          double precision NOT NULL,
+        adjusted_close double precision NOT NULL,
+        volume         double precision NOT NULL,
+        currency       text             NOT NULL,
+        metadata       jsonb,
+        PRIMARY KEY (instrument_id, trade_date)
+    );
+
+    CREATE TABLE IF NOT EXISTS numeric_window_embeddings (
+        entity_type     text        NOT NULL,
+        entity_id       text        NOT NULL,
+        window_spec     jsonb       NOT NULL,
+        as_of_date      date        NOT NULL,
+        model_id        text        NOT NULL,
+        vector          bytea,
+        vector_ref      text,
+        created_at      timestamptz NOT NULL DEFAULT now(),
+        rows_used       integer,
+        rows_padded     integer,
+        last_trade_date date,
+        input_digest    uuid,
+        computed_at     timestamptz,
+        window_days     integer     GENERATED ALWAYS AS (COALESCE((window_spec ->> 'window_days')::integer, 0)) STORED,
+        PRIMARY KEY (model_id, as_of_date, entity_type, entity_id, window_days)
+    );
+
+    CREATE TABLE IF NOT EXISTS text_embeddings (
+        source_type  text        NOT NULL,
+        source_id    text        NOT NULL,
+        model_id     text        NOT NULL,
+        vector       bytea,
+        vector_ref   text,
+        created_at   timestamptz NOT NULL DEFAULT now(),
+        tokens       integer,
+        truncated    boolean,
+        input_digest uuid,
+        computed_at  timestamptz,
+        PRIMARY KEY (source_type, source_id, model_id)
+    );
+
+    PERFORM pg_catalog.set_config('search_path', caller_path, true);
+END
+$migration$;
