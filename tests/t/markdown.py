@@ -13,11 +13,13 @@ FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>.*)$")
 
 @dataclass
 class Example:
-    """One SQL block: where it starts, its text, and what it should print (None: the page does not say)."""
+    """One SQL block: where it starts, its text, and what it should print (None: the page does not say).
+    `output_line` is the line of the fence that opens the output block."""
 
     line: int
     sql: str
     expected: str | None = None
+    output_line: int | None = None
 
 
 def fenced_blocks(text):
@@ -53,7 +55,7 @@ def examples(text):
             found.append(previous)
         else:
             if language in ("text", "output") and previous is not None and not prose:
-                previous.expected = body
+                previous.expected, previous.output_line = body, line
             previous = None
     return found
 
@@ -76,3 +78,28 @@ def same_output(expected, actual):
     )
     got = "".join(line.rstrip() + "\n" for line in actual.strip("\n").splitlines())
     return re.fullmatch(wanted, got) is not None
+
+
+def has_dots(expected):
+    """Whether an output block leaves lines out: only its author knows which."""
+    return any(line.strip() == "..." for line in expected.splitlines())
+
+
+def with_outputs(text, outputs):
+    """The page with its output blocks rewritten: `outputs` gives what was printed, by the number of the example.
+    A block that already agrees stays as it is, and so does one with `...` in it."""
+    lines, page = text.splitlines(), examples(text)
+    # From the end, so that the line numbers before stay right.
+    for number, example in reversed(list(enumerate(page))):
+        if number not in outputs or example.expected is None:
+            continue
+        if has_dots(example.expected) or same_output(example.expected, outputs[number]):
+            continue
+        indent = FENCE.match(lines[example.output_line - 1])["indent"]
+        printed = [(indent + line).rstrip() for line in outputs[number].strip("\n").splitlines()]
+        end = example.output_line + len(example.expected.splitlines())
+        # An empty line is a body too, which splitlines() does not count.
+        while not FENCE.match(lines[end]):
+            end += 1
+        lines[example.output_line : end] = printed
+    return "\n".join(lines) + "\n"

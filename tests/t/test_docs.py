@@ -3,21 +3,29 @@
 The examples of a page run in order, in one psql session in a database of the page's own that holds the demo
 data. A page that creates the extension itself starts in an empty database and loads what it needs, for example
 with `\\i demo/generate.sql`. An error is a failure, unless the page shows it (an output block with ERROR:).
+
+With PE_ACCEPT=1 the output blocks that differ are rewritten with what psql printed, and an empty ```text block after
+an example is filled; read `git diff` before you keep it. Blocks with a line `...` are left to their author.
 """
+
+import os
 
 import pytest
 from cluster import ROOT
-from markdown import examples, indented_sql, same_output
+from markdown import examples, indented_sql, same_output, with_outputs
 
 PAGES = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
 MARK = "@@example"
+ACCEPT = os.environ.get("PE_ACCEPT") == "1"
 
 
-def psql_script(page):
-    """One script for the page: a marker line before each example, errors allowed only where they are shown."""
+def psql_script(page, accept=False):
+    """One script for the page: a marker line before each example, errors allowed only where they are shown, or
+    where an empty output block waits to be filled."""
     parts = []
     for number, example in enumerate(page):
-        stop = "off" if "ERROR:" in (example.expected or "") else "on"
+        shown = "ERROR:" in (example.expected or "") or (accept and example.expected == "")
+        stop = "off" if shown else "on"
         parts.append(f"\\echo {MARK} {number}\n\\set ON_ERROR_STOP {stop}\n{example.sql}\n")
     return "".join(parts)
 
@@ -49,16 +57,22 @@ def differences(page, printed, returncode):
 
 @pytest.mark.parametrize("path", PAGES, ids=str)
 def test_examples_of(path, cluster, request):
-    page = examples((ROOT / path).read_text(encoding="utf-8"))
+    text = (ROOT / path).read_text(encoding="utf-8")
+    page = examples(text)
     if not page:
         return
     installs = any("CREATE EXTENSION prometheus_embed" in example.sql for example in page)
     template = "template1" if installs else request.getfixturevalue("demo_template")
     database = cluster.create_database(template, prefix="docs")
     try:
-        done = cluster.psql(database, psql_script(page))
+        done = cluster.psql(database, psql_script(page, ACCEPT))
     finally:
         cluster.drop_database(database)
+    if ACCEPT:
+        accepted = with_outputs(text, outputs(done.stdout))
+        page = examples(accepted)
+        if accepted != text:
+            (ROOT / path).write_text(accepted, encoding="utf-8")
     wrong = differences(page, done.stdout, done.returncode)
     assert not wrong, f"{path}\n{wrong}"
 
@@ -121,3 +135,69 @@ def test_dots_stand_for_any_lines():
     assert same_output("a\n...\nd", "a\nb\nc\nd\n")
     assert same_output("a\n...", "a\n")
     assert not same_output("a\n...\nd", "a\nb\n")
+
+
+PAGE = """1. In a list:
+
+   ```sql
+   SELECT 1;
+   ```
+
+   ```text
+   old
+   ```
+
+```sql
+SELECT 2;
+```
+```text
+```
+```sql
+SELECT 3;
+```
+Prose.
+```text
+prose's own
+```
+```sql
+SELECT 4;
+```
+```text
+first
+
+last
+```
+```sql
+SELECT 5;
+```
+```text
+a
+...
+```
+"""
+
+
+def test_accepting_rewrites_what_differs_and_nothing_else():
+    printed = {0: "new  \n\nline\n", 1: "filled\n\n", 2: "not shown\n", 3: "first\n\nlast\n", 4: "b\n"}
+    accepted = with_outputs(PAGE, printed)
+    expected = PAGE.replace("   old\n", "   new\n\n   line\n").replace("```text\n```\n", "```text\nfilled\n```\n")
+    assert accepted == expected
+    assert with_outputs(accepted, printed) == accepted
+
+
+def test_accepting_leaves_what_was_not_reached():
+    assert with_outputs(PAGE, {}) == PAGE
+
+
+def test_accepting_shortens_a_block():
+    accepted = with_outputs(PAGE, {3: "one\n"})
+    assert accepted == PAGE.replace("first\n\nlast\n", "one\n")
+
+
+def test_accepting_runs_on_past_an_error_only_where_one_may_be_shown():
+    page = examples("```sql\nSELECT 1/0;\n```\n```text\n```\n```sql\nSELECT 1;\n```\n")
+    assert [line for line in psql_script(page, accept=True).splitlines() if "STOP" in line] == [
+        "\\set ON_ERROR_STOP off",
+        "\\set ON_ERROR_STOP on",
+    ]
+    assert "STOP off" not in psql_script(page)
