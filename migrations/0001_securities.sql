@@ -26,8 +26,8 @@ BEGIN
             timezone      varchar(50)  NOT NULL,
             calendar_spec jsonb,
             metadata      jsonb,
-            created_at    timestamptz  NOT NULL DEFAULT now(),
-            updated_at    timestamptz  NOT NULL DEFAULT now()
+            created_at    timestamptz  NOT NULL DEFAULT pg_catalog.now(),
+            updated_at    timestamptz  NOT NULL DEFAULT pg_catalog.now()
         );
     END IF;
 
@@ -40,8 +40,8 @@ BEGIN
             sector      varchar(100),
             industry    varchar(100),
             metadata    jsonb,
-            created_at  timestamptz  NOT NULL DEFAULT now(),
-            updated_at  timestamptz  NOT NULL DEFAULT now()
+            created_at  timestamptz  NOT NULL DEFAULT pg_catalog.now(),
+            updated_at  timestamptz  NOT NULL DEFAULT pg_catalog.now()
         );
     END IF;
 
@@ -59,8 +59,8 @@ BEGIN
             underlying_instrument_id varchar(50),
             status                   varchar(20) NOT NULL DEFAULT 'ACTIVE',
             metadata                 jsonb,
-            created_at               timestamptz NOT NULL DEFAULT now(),
-            updated_at               timestamptz NOT NULL DEFAULT now()
+            created_at               timestamptz NOT NULL DEFAULT pg_catalog.now(),
+            updated_at               timestamptz NOT NULL DEFAULT pg_catalog.now()
         );
         made_instruments := true;
     END IF;

@@ -28,7 +28,7 @@ BEGIN
             structured           jsonb        NOT NULL,
             embedding_vector_ref varchar(255),
             risk_flags           jsonb        NOT NULL,
-            created_at           timestamptz  NOT NULL DEFAULT now(),
+            created_at           timestamptz  NOT NULL DEFAULT pg_catalog.now(),
             UNIQUE (issuer_id, as_of_date)
         );
     END IF;
@@ -49,7 +49,7 @@ BEGIN
             exposures_by_sector jsonb,
             exposures_by_factor jsonb,
             metadata            jsonb,
-            created_at          timestamptz      NOT NULL DEFAULT now()
+            created_at          timestamptz      NOT NULL DEFAULT pg_catalog.now()
         );
     END IF;
 
@@ -66,7 +66,7 @@ BEGIN
             base_date_end        date,
             regime_filter        varchar(64)[],
             generator_spec       jsonb,
-            created_at           timestamptz  NOT NULL DEFAULT now(),
+            created_at           timestamptz  NOT NULL DEFAULT pg_catalog.now(),
             created_by           varchar(64),
             tags                 varchar(64)[],
             metadata             jsonb

@@ -28,7 +28,7 @@ BEGIN
             model_id     varchar(64)  NOT NULL,
             vector       bytea,
             vector_ref   varchar(255),
-            created_at   timestamptz  NOT NULL DEFAULT now()
+            created_at   timestamptz  NOT NULL DEFAULT pg_catalog.now()
         );
     END IF;
 
@@ -40,7 +40,7 @@ BEGIN
             model_id     varchar(64)  NOT NULL,
             vector       bytea,
             vector_ref   varchar(255),
-            created_at   timestamptz  NOT NULL DEFAULT now(),
+            created_at   timestamptz  NOT NULL DEFAULT pg_catalog.now(),
             CONSTRAINT text_embeddings_natural_key UNIQUE (source_type, source_id, model_id)
         );
     END IF;
@@ -54,7 +54,7 @@ BEGIN
             model_id     varchar(64)  NOT NULL,
             vector       bytea,
             vector_ref   varchar(255),
-            created_at   timestamptz  NOT NULL DEFAULT now()
+            created_at   timestamptz  NOT NULL DEFAULT pg_catalog.now()
         );
     END IF;
 

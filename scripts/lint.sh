@@ -29,10 +29,13 @@ for name in sys.stdin.read().split():
     compile(open(name, encoding="utf-8").read(), name, "exec")'
 }
 
+check_sql() { git ls-files -co --exclude-standard -- 'sql/*.sql' 'migrations/*.sql' | xargs "$PE_PYTHON" scripts/check_sql.py; }
+
 check "cargo fmt" cargo fmt --check
 check "clippy, engine floor" clippy onnx
 check "clippy, Postgres floor" clippy "$pg onnx"
 check "licences, sources, pins" "$PE_PYTHON" scripts/check_deps.py
 check "shellcheck" shellcheck -x -P scripts scripts/*.sh .ci/run
 check "Python syntax" python_syntax
+check "SQL that no search_path changes" check_sql
 report lint "$passed" "$failed"

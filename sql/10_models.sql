@@ -1,5 +1,8 @@
 -- The model catalog: one row per model id, each with its whole recipe. A recipe never changes.
-CREATE TABLE embed_models (
+-- No name below means anything but what pg_catalog or this extension has; the last line puts the path back.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE TABLE @extschema@.embed_models (
     model_id    text PRIMARY KEY CHECK (model_id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'),
     modality    text NOT NULL CHECK (modality IN ('numeric', 'text', 'joint', 'transform')),
     dim         int CHECK (dim BETWEEN 1 AND 65535),
@@ -10,7 +13,7 @@ CREATE TABLE embed_models (
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 
-INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+INSERT INTO @extschema@.embed_models (model_id, modality, dim, spec, description, builtin)
 SELECT m.model_id, 'numeric', 384, '{
         "features": ["close", "volume", "log_return"], "price_column": "close",
         "window": {"min_fill": 0.87, "look_back": 3, "short_history": "repeat_last"},
@@ -24,7 +27,7 @@ SELECT m.model_id, 'numeric', 384, '{
     ('num-portfolio-core-v1', 'Published: as num-regime-core-v1 over instruments; portfolio features are padded or cut to 384.')
   ) AS m(model_id, description);
 
-INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+INSERT INTO @extschema@.embed_models (model_id, modality, dim, spec, description, builtin)
 VALUES ('numeric-simple-v1', 'numeric', NULL, '{
         "features": ["close", "volume", "log_return"], "price_column": "close",
         "window": {"min_fill": 0.87, "look_back": 3, "short_history": "repeat_last"},
@@ -32,7 +35,7 @@ VALUES ('numeric-simple-v1', 'numeric', NULL, '{
        'Published: windows of close, volume and log return, flattened: three values per day.', true);
 
 -- The v2 encoders: market-relative or level-preserving, of unit length. docs/encoders.md has the formulas.
-INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+INSERT INTO @extschema@.embed_models (model_id, modality, dim, spec, description, builtin)
 VALUES ('num-regime-core-v2', 'numeric', 384, '{
         "encoder": "pipeline", "price_column": "adjusted_close",
         "window": {"min_fill": 0.5, "look_back": 2, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10},
@@ -58,7 +61,7 @@ VALUES ('num-regime-core-v2', 'numeric', 384, '{
         "layout": "newest_first", "projection": {"kind": "orthogonal", "seed": 1}, "dim": 384, "normalise": "l2"}',
        'How calm an instrument is: paths of volatility, drawdown, range and liquidity, 63 days by default.', true);
 
-INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+INSERT INTO @extschema@.embed_models (model_id, modality, dim, spec, description, builtin)
 VALUES ('num-portfolio-core-v2', 'numeric', 384, '{
         "encoder": "named", "slots": 8, "seed": 1, "dim": 384, "normalise": "l2",
         "blocks": [
@@ -105,9 +108,9 @@ VALUES ('num-portfolio-core-v2', 'numeric', 384, '{
            "others": {"transform": "signed_log", "center": 0, "scale": 10}}]}',
        'Issuers and countries by named fundamentals and behaviour, scaled by reference values; fit_embedding_model() learns them.', true);
 
-SELECT pg_catalog.pg_extension_config_dump('embed_models', 'WHERE NOT builtin');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.embed_models', 'WHERE NOT builtin');
 
-CREATE FUNCTION embed_models_guard() RETURNS trigger
+CREATE FUNCTION @extschema@.embed_models_guard() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $guard$
 BEGIN
@@ -124,5 +127,7 @@ BEGIN
 END
 $guard$;
 
-CREATE TRIGGER embed_models_guard BEFORE UPDATE OR DELETE ON embed_models
-    FOR EACH ROW EXECUTE FUNCTION embed_models_guard();
+CREATE TRIGGER embed_models_guard BEFORE UPDATE OR DELETE ON @extschema@.embed_models
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.embed_models_guard();
+
+SET LOCAL search_path = @extschema@, pg_temp;

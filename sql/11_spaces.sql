@@ -1,6 +1,9 @@
 -- Joint spaces: which vectors are fused into the vectors of a joint model, and how. One row per joint type,
 -- model and kind of entity; a row never changes. src/engine/joint/space.rs reads and validates branches.
-INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+-- No name below means anything but what pg_catalog or this extension has; the last line puts the path back.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+INSERT INTO @extschema@.embed_models (model_id, modality, dim, spec, description, builtin)
 VALUES ('joint-profile-core-v1', 'joint', 384, '{"joint_type": "PROFILE_CORE_V0"}',
         'Published: half numeric (mean of profile and regime windows), half profile text.', true),
        ('joint-portfolio-core-v1', 'joint', 384, '{"joint_type": "PORTFOLIO_CORE_V0"}',
@@ -14,9 +17,9 @@ VALUES ('joint-profile-core-v1', 'joint', 384, '{"joint_type": "PROFILE_CORE_V0"
        ('joint-stab-fragility-v2', 'joint', 384, '{"joint_type": "STAB_FRAGILITY_V0"}',
         'How calm an instrument is, and beside it how its price moves against the market.', true);
 
-CREATE TABLE embed_spaces (
+CREATE TABLE @extschema@.embed_spaces (
     joint_type  text NOT NULL CHECK (joint_type ~ '^[A-Z][A-Z0-9_]{0,31}$'),
-    model_id    text NOT NULL REFERENCES embed_models ON DELETE CASCADE,
+    model_id    text NOT NULL REFERENCES @extschema@.embed_models ON DELETE CASCADE,
     entity_type text NOT NULL CHECK (entity_type IN ('ISSUER', 'INSTRUMENT', 'PORTFOLIO', 'SCENARIO')),
     entities    text NOT NULL CHECK (entities IN ('profiles', 'instruments', 'branch')),
     fusion      text NOT NULL CHECK (fusion IN ('average', 'blend', 'identity', 'concat')),
@@ -29,7 +32,7 @@ CREATE TABLE embed_spaces (
     PRIMARY KEY (joint_type, model_id, entity_type)
 );
 
-INSERT INTO embed_spaces (joint_type, model_id, entity_type, entities, fusion, branches, scope_keys, source, description, builtin)
+INSERT INTO @extschema@.embed_spaces (joint_type, model_id, entity_type, entities, fusion, branches, scope_keys, source, description, builtin)
 VALUES ('PROFILE_CORE_V0', 'joint-profile-core-v1', 'ISSUER', 'profiles', 'blend', '[
             {"name": "numeric", "weight": 0.5, "required": true, "fusion": "average", "branches": [
                 {"name": "profile", "weight": 1, "table": "numeric_window_embeddings", "entity_type": "INSTRUMENT",
@@ -74,9 +77,9 @@ VALUES ('PROFILE_CORE_V0', 'joint-profile-core-v1', 'ISSUER', 'profiles', 'blend
         ARRAY['entity_id', 'issuer_id', 'region'], '"branches"',
         'Instruments by how calm they are, and by how they move against the market.', true);
 
-SELECT pg_catalog.pg_extension_config_dump('embed_spaces', 'WHERE NOT builtin');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.embed_spaces', 'WHERE NOT builtin');
 
-CREATE FUNCTION embed_spaces_guard() RETURNS trigger
+CREATE FUNCTION @extschema@.embed_spaces_guard() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $guard$
 BEGIN
@@ -93,5 +96,7 @@ BEGIN
 END
 $guard$;
 
-CREATE TRIGGER embed_spaces_guard BEFORE UPDATE OR DELETE ON embed_spaces
-    FOR EACH ROW EXECUTE FUNCTION embed_spaces_guard();
+CREATE TRIGGER embed_spaces_guard BEFORE UPDATE OR DELETE ON @extschema@.embed_spaces
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.embed_spaces_guard();
+
+SET LOCAL search_path = @extschema@, pg_temp;

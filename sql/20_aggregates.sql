@@ -1,7 +1,7 @@
 -- Aggregates over daily price rows. Their support functions are in src/pg/api/aggregate.rs.
 -- Backfills bound how many rows they read at a time, so a small state is declared: hashing groups is then
 -- preferred to sorting all rows by a text key.
-CREATE AGGREGATE embed_price_series(trade_date date, price float8, volume float8) (
+CREATE AGGREGATE @extschema@.embed_price_series(trade_date date, price float8, volume float8) (
     SFUNC = embed_price_series_step,
     STYPE = internal,
     SSPACE = 256,
@@ -12,7 +12,7 @@ CREATE AGGREGATE embed_price_series(trade_date date, price float8, volume float8
     PARALLEL = SAFE
 );
 
-CREATE AGGREGATE embed_market_sums(series bytea, max_gap_days int) (
+CREATE AGGREGATE @extschema@.embed_market_sums(series bytea, max_gap_days int) (
     SFUNC = embed_market_sums_step,
     STYPE = internal,
     SSPACE = 65536,
@@ -23,7 +23,7 @@ CREATE AGGREGATE embed_market_sums(series bytea, max_gap_days int) (
     PARALLEL = SAFE
 );
 
-CREATE AGGREGATE num_window_agg(trade_date date, close float8, volume float8, window_days int, model_id text) (
+CREATE AGGREGATE @extschema@.num_window_agg(trade_date date, close float8, volume float8, window_days int, model_id text) (
     SFUNC = num_window_step,
     STYPE = internal,
     SSPACE = 4096,

@@ -7,7 +7,10 @@
 --
 -- Neither table is dumped: a job's state is about one server's data and processes. After a restore, a backfill with
 -- on_existing => 'update' finds what is up to date and continues from there.
-CREATE TABLE embed_jobs (
+-- No name below means anything but what pg_catalog or this extension has; the last line puts the path back.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE TABLE @extschema@.embed_jobs (
     job_id       bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     procedure    text        NOT NULL,
     arguments    jsonb       NOT NULL,
@@ -32,10 +35,10 @@ CREATE TABLE embed_jobs (
     finished_at  timestamptz
 ) WITH (fillfactor = 50);
 -- Not on a column that batches update, so that their updates stay within the page.
-CREATE INDEX embed_jobs_digest_idx ON embed_jobs (digest);
+CREATE INDEX embed_jobs_digest_idx ON @extschema@.embed_jobs (digest);
 
-CREATE TABLE embed_job_errors (
-    job_id     bigint  NOT NULL REFERENCES embed_jobs ON DELETE CASCADE,
+CREATE TABLE @extschema@.embed_job_errors (
+    job_id     bigint  NOT NULL REFERENCES @extschema@.embed_jobs ON DELETE CASCADE,
     entity_id  text    NOT NULL,
     first_date date    NOT NULL,
     last_date  date    NOT NULL,
@@ -45,24 +48,24 @@ CREATE TABLE embed_job_errors (
 );
 
 -- Whose jobs the current user sees: his own, those of roles he belongs to, and all for members of pg_monitor.
-CREATE FUNCTION embed_job_is_visible(owner regrole) RETURNS boolean
+CREATE FUNCTION @extschema@.embed_job_is_visible(owner regrole) RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE COST 10
     RETURN pg_catalog.pg_has_role(owner::pg_catalog.oid, 'MEMBER')
            OR pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER');
 
-ALTER TABLE embed_jobs ENABLE ROW LEVEL SECURITY;
-CREATE POLICY embed_jobs_read ON embed_jobs FOR SELECT USING (@extschema@.embed_job_is_visible(owner));
-CREATE POLICY embed_jobs_write ON embed_jobs USING (owner OPERATOR(pg_catalog.=) pg_catalog.to_regrole(pg_catalog.quote_ident(CURRENT_USER)));
-ALTER TABLE embed_job_errors ENABLE ROW LEVEL SECURITY;
-CREATE POLICY embed_job_errors_read ON embed_job_errors FOR SELECT USING (
+ALTER TABLE @extschema@.embed_jobs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY embed_jobs_read ON @extschema@.embed_jobs FOR SELECT USING (@extschema@.embed_job_is_visible(owner));
+CREATE POLICY embed_jobs_write ON @extschema@.embed_jobs USING (owner OPERATOR(pg_catalog.=) pg_catalog.to_regrole(pg_catalog.quote_ident(CURRENT_USER)));
+ALTER TABLE @extschema@.embed_job_errors ENABLE ROW LEVEL SECURITY;
+CREATE POLICY embed_job_errors_read ON @extschema@.embed_job_errors FOR SELECT USING (
     EXISTS (SELECT FROM @extschema@.embed_jobs AS j WHERE j.job_id OPERATOR(pg_catalog.=) embed_job_errors.job_id));
-CREATE POLICY embed_job_errors_write ON embed_job_errors USING (
+CREATE POLICY embed_job_errors_write ON @extschema@.embed_job_errors USING (
     EXISTS (SELECT FROM @extschema@.embed_jobs AS j
              WHERE j.job_id OPERATOR(pg_catalog.=) embed_job_errors.job_id
                AND j.owner OPERATOR(pg_catalog.=) pg_catalog.to_regrole(pg_catalog.quote_ident(CURRENT_USER))));
 
 -- Who holds the lock of which digest in this database. pg_locks shows a bigint key as two halves.
-CREATE FUNCTION embed_job_holder(digest bigint) RETURNS integer
+CREATE FUNCTION @extschema@.embed_job_holder(digest bigint) RETURNS integer
     LANGUAGE sql STABLE PARALLEL RESTRICTED COST 1000
 BEGIN ATOMIC
     SELECT l.pid
@@ -75,7 +78,7 @@ BEGIN ATOMIC
      LIMIT 1;
 END;
 
-CREATE VIEW embed_job_progress WITH (security_barrier) AS
+CREATE VIEW @extschema@.embed_job_progress WITH (security_barrier) AS
 SELECT j.job_id, j.procedure, j.owner,
        CASE WHEN j.finished_at IS NOT NULL THEN 'done'
             -- Between two batches nobody holds the lock, for less than a millisecond.
@@ -96,7 +99,7 @@ SELECT j.job_id, j.procedure, j.owner,
  WHERE @extschema@.embed_job_is_visible(j.owner);
 
 -- A relation's name, whatever the search_path.
-CREATE FUNCTION embed_qualified_name(relation regclass) RETURNS text
+CREATE FUNCTION @extschema@.embed_qualified_name(relation regclass) RETURNS text
     LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10
 BEGIN ATOMIC
     SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
@@ -105,7 +108,7 @@ BEGIN ATOMIC
 END;
 
 -- Makes the lock of a job ours until the transaction ends, or tells who has it.
-CREATE FUNCTION embed_job_lock(digest bigint) RETURNS void
+CREATE FUNCTION @extschema@.embed_job_lock(digest bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
@@ -129,7 +132,7 @@ END
 $body$;
 
 -- The job of these arguments: the one that was interrupted, or a new one.
-CREATE FUNCTION embed_job_claim(procedure text, arguments jsonb, resume boolean) RETURNS bigint
+CREATE FUNCTION @extschema@.embed_job_claim(procedure text, arguments jsonb, resume boolean) RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
@@ -161,7 +164,7 @@ END
 $body$;
 
 -- At the start of each transaction of a job: its lock, and whether it is still ours.
-CREATE FUNCTION embed_job_hold(job_id bigint) RETURNS void
+CREATE FUNCTION @extschema@.embed_job_hold(job_id bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
@@ -183,7 +186,7 @@ $body$;
 
 -- What a job has to do: its part of the entities, without those that an interrupted run finished over the same
 -- entities and dates.
-CREATE FUNCTION embed_job_begin(job_id bigint, entities text[], partition integer, partitions integer,
+CREATE FUNCTION @extschema@.embed_job_begin(job_id bigint, entities text[], partition integer, partitions integer,
                                 dates integer, scope_digest bigint) RETURNS text[]
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $body$
@@ -222,7 +225,7 @@ END
 $body$;
 
 -- A batch is done: its figures and failures, in the batch's own transaction.
-CREATE FUNCTION embed_job_advance(job_id bigint, batch text[], result jsonb) RETURNS void
+CREATE FUNCTION @extschema@.embed_job_advance(job_id bigint, batch text[], result jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $body$
 BEGIN
@@ -240,7 +243,7 @@ END
 $body$;
 
 -- The job is done.
-CREATE FUNCTION embed_job_finish(job_id bigint) RETURNS void
+CREATE FUNCTION @extschema@.embed_job_finish(job_id bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $body$
 BEGIN
@@ -250,7 +253,7 @@ END
 $body$;
 
 -- A line about a job, for notices.
-CREATE FUNCTION embed_job_message(job_id bigint) RETURNS text
+CREATE FUNCTION @extschema@.embed_job_message(job_id bigint) RETURNS text
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
@@ -264,3 +267,5 @@ BEGIN
                        ELSE '; ' || date_trunc('milliseconds', p.finished_at - p.started_at) END);
 END
 $body$;
+
+SET LOCAL search_path = @extschema@, pg_temp;

@@ -2,7 +2,7 @@
 
 -- The bytes of the graph differ from machine to machine (it is packed for the CPU), so its recipe names the
 -- published weights instead.
-INSERT INTO embed_models (model_id, modality, dim, spec, description, builtin)
+INSERT INTO @extschema@.embed_models (model_id, modality, dim, spec, description, builtin)
 VALUES ('text-profile-v1', 'text', 384, '{
         "directory": "all-MiniLM-L6-v2", "dim": 384, "max_tokens": 512, "pooling": "mean", "normalise": true,
         "weights_sha256": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -28,15 +28,15 @@ CREATE FUNCTION text_profile_embed(structured jsonb, model_id text DEFAULT 'text
     LANGUAGE sql STABLE PARALLEL RESTRICTED COST 100000
     RETURN @extschema@.text_profile_embed(@extschema@.text_profile_document(structured), model_id);
 
-CREATE VIEW embed_loaded_models AS
+CREATE VIEW @extschema@.embed_loaded_models AS
     SELECT m.model_id, m.bytes, m.load_ms, m.texts, m.tokens, m.ms, m.packed, m.files_read
       FROM @extschema@.embed_session_text_models() AS m;
 
-GRANT SELECT ON embed_loaded_models TO PUBLIC;
+GRANT SELECT ON @extschema@.embed_loaded_models TO PUBLIC;
 -- Who may read files of the server may make models of them: the columns that registering writes, no others.
 REVOKE ALL ON FUNCTION register_text_model(text, text, text, integer, text, boolean, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION register_text_model(text, text, text, integer, text, boolean, boolean) TO pg_read_server_files;
-GRANT INSERT (model_id, modality, dim, spec, description) ON embed_models TO pg_read_server_files;
+GRANT INSERT (model_id, modality, dim, spec, description) ON @extschema@.embed_models TO pg_read_server_files;
 REVOKE ALL ON FUNCTION embed_check_models() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION embed_check_models() TO pg_read_server_files;
 

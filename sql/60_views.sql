@@ -1,7 +1,10 @@
 -- Views for reports and dashboards. The tables are found through the search_path of whoever asks, as everywhere
 -- in this extension, so each view stands on a function whose body is read when it is called; the planner inlines
 -- it, so that conditions on dates and models reach the tables' indexes.
-CREATE FUNCTION embed_joint_profiles()
+-- No name below means anything but what pg_catalog or this extension has; the last line puts the path back.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION @extschema@.embed_joint_profiles()
     RETURNS TABLE (as_of_date date, issuer_id text, instrument_id text, region text, source text, model_id text,
                    dim int, l2_norm float8, joint_id bigint, created_at timestamptz)
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 100000
@@ -20,7 +23,7 @@ AS $view$
      ORDER BY j.as_of_date, j.entity_scope OPERATOR(pg_catalog.->>) 'issuer_id', j.joint_id DESC
 $view$;
 
-CREATE FUNCTION embed_joint_portfolios()
+CREATE FUNCTION @extschema@.embed_joint_portfolios()
     RETURNS TABLE (as_of_date date, portfolio_id text, source text, model_id text, dim int, l2_norm float8,
                    joint_id bigint, created_at timestamptz)
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 10000
@@ -40,7 +43,7 @@ $view$;
 
 -- Expected are: of instruments, the active equities; of issuers, the profiles of the date; of portfolios, those
 -- with a risk report of the date; of scenarios, the paths of the sets based on the date.
-CREATE FUNCTION embed_coverage()
+CREATE FUNCTION @extschema@.embed_coverage()
     RETURNS TABLE (modality text, joint_type text, entity_type text, model_id text, as_of_date date,
                    expected bigint, present bigint)
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
@@ -74,7 +77,7 @@ AS $view$
         SELECT 'SCENARIO', s.base_date_end, pg_catalog.sum(s.num_paths) FROM scenario_sets s GROUP BY 2
     )
     SELECT p.modality, p.joint_type, p.entity_type, p.model_id, p.as_of_date,
-           CASE p.entity_type WHEN 'INSTRUMENT' THEN
+           CASE WHEN p.entity_type OPERATOR(pg_catalog.=) 'INSTRUMENT' THEN
                (SELECT pg_catalog.count(*) FROM instruments i
                  WHERE i.asset_class::pg_catalog.text OPERATOR(pg_catalog.=) 'EQUITY'
                    AND i.status::pg_catalog.text OPERATOR(pg_catalog.=) 'ACTIVE')
@@ -85,7 +88,7 @@ AS $view$
                           AND e.as_of_date OPERATOR(pg_catalog.=) p.as_of_date
 $view$;
 
-CREATE FUNCTION embed_health()
+CREATE FUNCTION @extschema@.embed_health()
     RETURNS TABLE (modality text, joint_type text, entity_type text, model_id text, embeddings bigint, without_vector bigint,
                    min_bytes int, max_bytes int, min_norm float8, max_norm float8, zero bigint, non_finite bigint,
                    malformed bigint)
@@ -113,20 +116,22 @@ AS $view$
      GROUP BY 1, 2, 3, 4
 $view$;
 
-CREATE VIEW joint_profiles AS
+CREATE VIEW @extschema@.joint_profiles AS
 SELECT p.as_of_date, p.issuer_id, p.instrument_id, p.region, p.source, p.model_id, p.dim, p.l2_norm, p.joint_id, p.created_at
-  FROM embed_joint_profiles() p;
+  FROM @extschema@.embed_joint_profiles() p;
 
-CREATE VIEW joint_portfolios AS
+CREATE VIEW @extschema@.joint_portfolios AS
 SELECT p.as_of_date, p.portfolio_id, p.source, p.model_id, p.dim, p.l2_norm, p.joint_id, p.created_at
-  FROM embed_joint_portfolios() p;
+  FROM @extschema@.embed_joint_portfolios() p;
 
-CREATE VIEW embedding_coverage AS
+CREATE VIEW @extschema@.embedding_coverage AS
 SELECT c.modality, c.joint_type, c.entity_type, c.model_id, c.as_of_date, c.expected, c.present,
        greatest(c.expected - c.present, 0) AS missing
-  FROM embed_coverage() c;
+  FROM @extschema@.embed_coverage() c;
 
-CREATE VIEW embedding_health AS
+CREATE VIEW @extschema@.embedding_health AS
 SELECT h.modality, h.joint_type, h.entity_type, h.model_id, h.embeddings, h.without_vector, h.min_bytes, h.max_bytes,
        h.min_norm, h.max_norm, h.zero, h.non_finite, h.malformed
-  FROM embed_health() h;
+  FROM @extschema@.embed_health() h;
+
+SET LOCAL search_path = @extschema@, pg_temp;

@@ -1,8 +1,8 @@
 -- Everyone may read the catalog; nobody but its owner may change it until he grants the right.
-GRANT SELECT ON embed_models TO PUBLIC;
+GRANT SELECT ON @extschema@.embed_models TO PUBLIC;
 -- Row security leaves everyone his own jobs, and those of others to members of pg_monitor.
-GRANT SELECT, INSERT, UPDATE, DELETE ON embed_jobs, embed_job_errors TO PUBLIC;
-GRANT SELECT ON embed_job_progress TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.embed_jobs, @extschema@.embed_job_errors TO PUBLIC;
+GRANT SELECT ON @extschema@.embed_job_progress TO PUBLIC;
 REVOKE ALL ON FUNCTION register_numeric_model(text, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION drop_embedding_model(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, regclass, text, text, text) FROM PUBLIC;

@@ -1,5 +1,5 @@
 -- Everyone may read the spaces; nobody but their owner may change them until he grants the right.
-GRANT SELECT ON embed_spaces TO PUBLIC;
+GRANT SELECT ON @extschema@.embed_spaces TO PUBLIC;
 REVOKE ALL ON FUNCTION register_joint_space(text, text, text, jsonb, text, text, text[], jsonb, text) FROM PUBLIC;
 
 -- How many rows to expect, for planners of queries over a search.
@@ -12,4 +12,4 @@ ALTER FUNCTION show_joint(text, date, date, date, jsonb, text, int, regclass) RO
 ALTER FUNCTION backfill_numeric_portfolio(date, text[], int, text, text, regclass, regclass) ROWS 100;
 ALTER FUNCTION backfill_numeric_scenario(text, int, text, text, regclass, regclass, regclass) ROWS 100;
 
-GRANT SELECT ON joint_profiles, joint_portfolios, embedding_coverage, embedding_health TO PUBLIC;
+GRANT SELECT ON @extschema@.joint_profiles, @extschema@.joint_portfolios, @extschema@.embedding_coverage, @extschema@.embedding_health TO PUBLIC;

@@ -19,51 +19,57 @@ BEGIN
     PERFORM pg_catalog.pg_advisory_xact_lock(7308332045321);
     PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', home), true);
 
-    CREATE TABLE IF NOT EXISTS prices_daily (
-        instrument_id  text             NOT NULL,
-        trade_date     date             NOT NULL,
-        open           double precision NOT NULL,
-        high           double precision NOT NULL,
-        low            double precision NOT NULL,
-        close          double precision NOT NULL,
-        adjusted_close double precision NOT NULL,
-        volume         double precision NOT NULL,
-        currency       text             NOT NULL,
-        metadata       jsonb,
-        PRIMARY KEY (instrument_id, trade_date)
-    );
+    IF pg_catalog.to_regclass(pg_catalog.format('%I.prices_daily', home)) IS NULL THEN
+        CREATE TABLE prices_daily (
+            instrument_id  text             NOT NULL,
+            trade_date     date             NOT NULL,
+            open           double precision NOT NULL,
+            high           double precision NOT NULL,
+            low            double precision NOT NULL,
+            close          double precision NOT NULL,
+            adjusted_close double precision NOT NULL,
+            volume         double precision NOT NULL,
+            currency       text             NOT NULL,
+            metadata       jsonb,
+            PRIMARY KEY (instrument_id, trade_date)
+        );
+    END IF;
 
-    CREATE TABLE IF NOT EXISTS numeric_window_embeddings (
-        entity_type     text        NOT NULL,
-        entity_id       text        NOT NULL,
-        window_spec     jsonb       NOT NULL,
-        as_of_date      date        NOT NULL,
-        model_id        text        NOT NULL,
-        vector          bytea,
-        vector_ref      text,
-        created_at      timestamptz NOT NULL DEFAULT now(),
-        rows_used       integer,
-        rows_padded     integer,
-        last_trade_date date,
-        input_digest    uuid,
-        computed_at     timestamptz,
-        window_days     integer     GENERATED ALWAYS AS (COALESCE((window_spec ->> 'window_days')::integer, 0)) STORED,
-        PRIMARY KEY (model_id, as_of_date, entity_type, entity_id, window_days)
-    );
+    IF pg_catalog.to_regclass(pg_catalog.format('%I.numeric_window_embeddings', home)) IS NULL THEN
+        CREATE TABLE numeric_window_embeddings (
+            entity_type     text        NOT NULL,
+            entity_id       text        NOT NULL,
+            window_spec     jsonb       NOT NULL,
+            as_of_date      date        NOT NULL,
+            model_id        text        NOT NULL,
+            vector          bytea,
+            vector_ref      text,
+            created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
+            rows_used       integer,
+            rows_padded     integer,
+            last_trade_date date,
+            input_digest    uuid,
+            computed_at     timestamptz,
+            window_days     integer     GENERATED ALWAYS AS (COALESCE((window_spec OPERATOR(pg_catalog.->>) 'window_days')::integer, 0)) STORED,
+            PRIMARY KEY (model_id, as_of_date, entity_type, entity_id, window_days)
+        );
+    END IF;
 
-    CREATE TABLE IF NOT EXISTS text_embeddings (
-        source_type  text        NOT NULL,
-        source_id    text        NOT NULL,
-        model_id     text        NOT NULL,
-        vector       bytea,
-        vector_ref   text,
-        created_at   timestamptz NOT NULL DEFAULT now(),
-        tokens       integer,
-        truncated    boolean,
-        input_digest uuid,
-        computed_at  timestamptz,
-        PRIMARY KEY (source_type, source_id, model_id)
-    );
+    IF pg_catalog.to_regclass(pg_catalog.format('%I.text_embeddings', home)) IS NULL THEN
+        CREATE TABLE text_embeddings (
+            source_type  text        NOT NULL,
+            source_id    text        NOT NULL,
+            model_id     text        NOT NULL,
+            vector       bytea,
+            vector_ref   text,
+            created_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
+            tokens       integer,
+            truncated    boolean,
+            input_digest uuid,
+            computed_at  timestamptz,
+            PRIMARY KEY (source_type, source_id, model_id)
+        );
+    END IF;
 
     PERFORM pg_catalog.set_config('search_path', caller_path, true);
 END
