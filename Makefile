@@ -1,7 +1,7 @@
 # The front door. Each target is one script in scripts/; `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test build install model bench lint start stop psql clean-cluster quality
+.PHONY: help setup demo test build install model bench lint start stop psql clean-cluster quality soak
 
 # Read by the scripts when set, on the command line or in the environment.
 export PG_CONFIG PG_MAJOR PE_STATE MODEL_SRC
@@ -35,6 +35,9 @@ model: ## fetch and convert the text model and its runtime (for the text functio
 
 bench: ## benchmarks: the engine's, then those in a private cluster
 	@scripts/bench.sh
+
+soak: ## the long forms of the fault tests: hours; one part: scripts/soak.sh crash
+	@scripts/soak.sh
 
 quality: ## how good the embeddings are: same-sector precision of every model, neighbours of well-known names
 	@scripts/quality.sh

@@ -11,6 +11,15 @@ from psycopg import sql
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def as_owner(cluster, *command, check=True, **options):
+    """Runs a program as the user who owns the cluster's files; returns the finished process."""
+    prefix = ["runuser", "-u", cluster.owner, "--"] if os.getuid() == 0 and cluster.owner != "root" else []
+    done = subprocess.run([*prefix, *map(str, command)], cwd="/", text=True, capture_output=True, check=False, **options)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{command} failed: {done.stdout}{done.stderr}")
+    return done
+
+
 class Cluster:
     """A running private cluster. Databases made through it have names of their own and can live side by side."""
 
@@ -23,6 +32,7 @@ class Cluster:
         self.bindir = Path(environment["PE_BINDIR"])
         self.data = Path(environment["PE_DATA"])
         self.log = Path(environment["PE_LOG"])
+        self.state = Path(environment["PE_STATE"])
 
     @classmethod
     def named(cls, name):

@@ -8,13 +8,17 @@ scripts/test.sh sessions, or with a cluster already up: PE_CLUSTER=dev scripts/t
     shared       directory of the real data, or the test is skipped
     sp500        session in a database of this test's own with the real data loaded
     demo         session in a database of this test's own with the generated demo data
+    fault_db     name of a database in a cluster for fault tests, with work for every backfill and search
 """
 
 import os
 
+import fault_data
+import faults
 import pytest
 from cluster import Cluster, install
 from realdata import SHARED, load_sp500
+from servers import QUICK, server
 
 
 @pytest.fixture(scope="session")
@@ -110,3 +114,34 @@ def connect(cluster, request):
     yield open_session
     for connection in opened:
         connection.close()
+
+
+@pytest.fixture(scope="session")
+def fault_cluster(cluster):
+    """A server whose log names every SQLSTATE, for tests that look into it."""
+    with server(cluster, "faults", settings=QUICK + "synchronous_commit = off\nshared_buffers = 256MB\n") as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def fault_template(fault_cluster):
+    """A database of that cluster in which every backfill and search has something to do (tests/t/fault_data.py)."""
+
+    def filled(name):
+        with fault_cluster.connect(name) as connection:
+            fault_data.fill(connection)
+
+    yield from _template(fault_cluster, filled)
+
+
+@pytest.fixture
+def fault_db(fault_cluster, fault_template):
+    """The name of a copy of it, and that no gate of tests/t/faults.py was broken meanwhile."""
+    name = fault_cluster.create_database(fault_template)
+    gates = faults.Gates(fault_cluster, name)
+    try:
+        yield name
+        gates.close()
+    finally:
+        gates.witness.close()
+        fault_cluster.drop_database(name)

@@ -1,0 +1,127 @@
+"""What the fault tests share: sizes of the short and the long form, seeds, records of what ran, and the gates that
+every fault must pass.
+
+    PE_LONG=1    the long form (`make soak`), else the short one of `make test`
+    PE_SEED      where the random choices start; a fresh one when it is not set, printed with every result
+    PE_RECORDS   file that each result is appended to, one JSON object a line
+"""
+
+import json
+import os
+import random
+import re
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+from cluster import ROOT
+
+LONG = os.environ.get("PE_LONG") == "1"
+SEED = int(os.environ.get("PE_SEED") or random.SystemRandom().randrange(1, 10**9))
+
+# What a server's log says only when a process died or was about to.
+BROKEN = re.compile(r"terminated by signal|PANIC|TRAP:|memory allocation of|non-unwinding|XX000|XX001|stack overflow")
+
+
+def size(short, long):
+    """How much of something this run does."""
+    return long if LONG else short
+
+
+def rng(name):
+    """Random choices of one test: the same for the same seed."""
+    return random.Random(f"{SEED}:{name}")
+
+
+def commit():
+    """The commit that is tested."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def record(name, **figures):
+    """Prints a result, and appends it to the file of records where there is one."""
+    line = {"test": name, "seed": SEED, "form": "long" if LONG else "short", **figures}
+    print(json.dumps(line))
+    if path := os.environ.get("PE_RECORDS"):
+        line |= {"commit": commit(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class Gates:
+    """No process died, the server was not restarted, an idle session survived, and nobody saw XX000."""
+
+    def __init__(self, cluster, dbname):
+        self.cluster = cluster
+        self.witness = cluster.connect(dbname)
+        self.start = self._start()
+        self.read = cluster.log.stat().st_size
+
+    def _start(self):
+        return self.witness.execute("SELECT pg_postmaster_start_time()").fetchone()
+
+    def check(self):
+        """Asserts that all of it holds since the last check."""
+        assert self._start() == self.start, "the server was restarted"
+        with open(self.cluster.log, encoding="utf-8", errors="replace") as log:
+            log.seek(self.read)
+            bad = [line.strip() for line in log if BROKEN.search(line)]
+        self.read = self.cluster.log.stat().st_size
+        assert not bad, bad[:5]
+
+    def close(self):
+        self.check()
+        self.witness.close()
+
+
+class Running:
+    """A statement that runs in a session and a thread of its own; knows when it ended and how."""
+
+    def __init__(self, session, statement, arguments=None):
+        self.session, self.statement, self.arguments = session, statement, arguments
+        self.error = self.rows = self.ended = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.began = time.monotonic()
+        self.thread.start()
+
+    def _run(self):
+        try:
+            cursor = self.session.execute(self.statement, self.arguments)
+            self.rows = cursor.fetchall() if cursor.description else []
+        except psycopg.Error as error:
+            self.error = error
+        self.ended = time.monotonic()
+
+    def end(self, seconds=120):
+        """Waits until it has ended; the error's SQLSTATE, "lost" for a broken connection, or None."""
+        self.thread.join(seconds)
+        assert not self.thread.is_alive(), f"still running after {seconds} s: {self.statement}"
+        if self.error is None:
+            return None
+        return self.error.sqlstate or "lost"
+
+
+def until(condition, what, seconds=20.0, pause=0.01):
+    """Waits for a condition; fails when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(pause)
+    return found
+
+
+def waited_for_cpu(pid):
+    """Seconds that a process was ready to run and had no CPU: what a busy machine adds to every answer."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return 0.0
+
+
+def percentile(values, share):
+    """The value that `share` of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
