@@ -5,6 +5,8 @@
 
 # Read by the scripts when set, on the command line or in the environment.
 export PG_CONFIG PG_MAJOR PE_STATE MODEL_SRC
+# KEEP=1: the results go to benches/results.
+export BENCH_KEEP = $(KEEP)
 
 help: ## print this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -33,7 +35,7 @@ install: ## install into a Postgres of yours: make install PG_CONFIG=/path/to/pg
 model: ## fetch and convert the text model and its runtime (for the text functions); MODEL_SRC=/dir for another model
 	@scripts/model.sh
 
-bench: ## benchmarks: the engine's, then those in a private cluster
+bench: ## benchmarks: the engine's, then those in a private cluster; KEEP=1 keeps the results in benches/results
 	@scripts/bench.sh
 
 soak: ## the long forms of the fault tests: hours; one part: scripts/soak.sh crash

@@ -1,32 +1,36 @@
-"""The numeric backfill against its floor, a good client, and the published way.
+"""The numeric backfill against its floor, a good client, COPY from a file, and the published way.
 
 2,000 instruments x 1,500 days of generated prices, windows of 63 days, one date and 250 days.
 
-  scan       one scan of the prices
-  floor      INSERT ... SELECT of the very same rows from a table that already holds them, into a table with
-             the same indexes, plus one scan of the prices
-  client     Python: one query (COPY BINARY out), numpy, COPY BINARY in
-  published  Python: one query and one commit per instrument (one date only)
+  scan        one scan of the prices
+  floor       INSERT ... SELECT of the very same rows, in the same order, from a table that already holds them, into a
+              table with the same indexes, plus one scan of the prices
+  copy        COPY ... FROM a binary file with the same rows, which the server reads itself
+  client      Python: one query (COPY BINARY out), numpy, COPY BINARY in
+  published   Python: a query and a commit per instrument (one date only); benches/lib/clients.py has both
+  range       CALL backfill_numeric_range in committed batches, over one connection and over two (partitions => 2)
 
 Run it with: make bench, or scripts/bench.sh numeric
 """
 
 import os
-import struct
 import sys
+import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
+import clients  # noqa: E402
 import harness  # noqa: E402
-import numpy as np  # noqa: E402
 
 INSTRUMENTS = int(os.environ.get("BENCH_INSTRUMENTS", "2000"))
 DAYS = int(os.environ.get("BENCH_DAYS", "1500"))
-RANGE = 250
+RANGE = int(os.environ.get("BENCH_RANGE", "250"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-WINDOW, DIM, MIN_ROWS = 63, 384, 54
-EPOCH = np.datetime64("2000-01-01")
+COLUMNS = (
+    "entity_type, entity_id, window_spec, as_of_date, model_id, vector, rows_used, rows_padded, last_trade_date,"
+    " input_digest, computed_at"
+)
 
 FILL = """
 INSERT INTO markets (market_id, name, region, timezone) VALUES ('US_EQ', 'Bench', 'US', 'UTC');
@@ -57,11 +61,18 @@ class Bench:
         days = self.session.execute("SELECT DISTINCT trade_date FROM prices_daily ORDER BY 1").fetchall()
         self.range = [day for (day,) in days[-RANGE:]]
         self.last = self.range[-1]
+        self.file = self.server.data / "bench_rows.copy"
+        self.published = clients.Published(self.server, self.name)
 
     def reset(self):
         """An empty target and a quiet server, before each run."""
         self.session.execute("TRUNCATE numeric_window_embeddings")
         self.session.execute("CHECKPOINT")
+
+    def close(self):
+        self.published.close()
+        self.session.close()
+        self.server.drop_database(self.name)
 
     def scan(self):
         self.session.execute("SELECT count(*), sum(close), sum(volume) FROM prices_daily").fetchone()
@@ -83,163 +94,142 @@ class Bench:
         if written != expected:
             sys.exit(f"{statement} wrote {written} rows, not {expected}")
 
+    def committed(self, partitions):
+        """The procedure, each partition on a connection of its own."""
+        failures = []
+
+        def part(number):
+            try:
+                with self.server.connect(self.name) as session:
+                    session.execute(
+                        "CALL backfill_numeric_range(%s, %s, market_id => 'US_EQ', partition => %s, partitions => %s)",
+                        (self.range[0], self.last, number, partitions),
+                    )
+            except Exception as error:  # told below, on the main thread
+                failures.append(error)
+
+        threads = [threading.Thread(target=part, args=(number,)) for number in range(1, partitions + 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (written,) = self.session.execute("SELECT count(*) FROM numeric_window_embeddings").fetchone()
+        if failures or written != INSTRUMENTS * RANGE:
+            sys.exit(f"{partitions} connections wrote {written} rows: {failures}")
+
     def keep(self, table):
-        """Keeps the rows that were just written, for the floor."""
+        """Keeps the rows that were just written, for the floor, and the larger set as a file."""
         self.session.execute(f"CREATE TABLE {table} AS SELECT * FROM numeric_window_embeddings ORDER BY embedding_id")
         self.session.execute(f"VACUUM (FREEZE, ANALYZE) {table}")
+        if table == "kept_range":
+            self.session.execute(f"COPY (SELECT {COLUMNS} FROM {table} ORDER BY embedding_id) TO '{self.file}' (FORMAT binary)")
 
     def floor(self, table):
-        columns = "entity_type, entity_id, window_spec, as_of_date, model_id, vector, rows_used, rows_padded, last_trade_date, input_digest, computed_at"
-        self.session.execute(f"INSERT INTO numeric_window_embeddings ({columns}) SELECT {columns} FROM {table}")
+        self.session.execute(f"INSERT INTO numeric_window_embeddings ({COLUMNS}) SELECT {COLUMNS} FROM {table}")
         self.scan()
+
+    def copy(self):
+        self.session.execute(f"COPY numeric_window_embeddings ({COLUMNS}) FROM '{self.file}' (FORMAT binary)")
 
     def digest(self):
         """The written vectors as one figure, to see that every way writes the same."""
         query = "SELECT md5(string_agg(md5(entity_id || as_of_date || md5(vector)), '' ORDER BY entity_id, as_of_date)) FROM numeric_window_embeddings"
         return self.session.execute(query).fetchone()[0]
 
-    def client(self, days):
-        """One query, numpy, COPY BINARY back."""
-        first = np.datetime64(days[0]) - 3 * WINDOW
-        query = (
-            "COPY (SELECT p.instrument_id, p.trade_date, p.close, p.volume FROM prices_daily p"
-            " JOIN instruments i USING (instrument_id) WHERE i.market_id = 'US_EQ' AND i.asset_class = 'EQUITY'"
-            f" AND i.status = 'ACTIVE' AND p.trade_date BETWEEN '{first}' AND '{days[-1]}'"
-            " ORDER BY 1, 2) TO STDOUT (FORMAT binary)"
-        )
-        with self.session.cursor().copy(query) as copy:
-            ids, dates, close, volume = parse_binary(b"".join(copy))
-        as_of = ((np.array(days, dtype="datetime64[D]") - EPOCH).astype(int)).tolist()
-        target = "COPY numeric_window_embeddings (entity_type, entity_id, window_spec, as_of_date, model_id, vector) FROM STDIN (FORMAT binary)"
-        with self.session.cursor().copy(target) as copy:
-            copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
-            for start, end in runs(ids):
-                copy.write(b"".join(client_rows(ids[start], dates[start:end], close[start:end], volume[start:end], as_of)))
-            copy.write(b"\xff\xff")
 
-    def published(self):
-        """One query and one commit per instrument, as the Python system works."""
-        ids = [row[0] for row in self.session.execute("SELECT instrument_id FROM instruments WHERE market_id = 'US_EQ' AND asset_class = 'EQUITY' AND status = 'ACTIVE' ORDER BY 1")]
-        for instrument in ids:
-            rows = self.session.execute(
-                "SELECT trade_date, close, volume FROM prices_daily WHERE instrument_id = %s"
-                " AND trade_date BETWEEN %s::date - 189 AND %s ORDER BY trade_date",
-                (instrument, self.last, self.last),
-            ).fetchall()
-            close = np.array([row[1] for row in rows[-WINDOW:]])
-            volume = np.array([row[2] for row in rows[-WINDOW:]])
-            self.session.execute(
-                "INSERT INTO numeric_window_embeddings (entity_type, entity_id, window_spec, as_of_date, model_id, vector)"
-                " VALUES ('INSTRUMENT', %s, '{\"window_days\": 63, \"entity_type\": \"INSTRUMENT\"}', %s, 'num-regime-core-v1', %s)",
-                (instrument, self.last, window_vector(close, volume).tobytes()),
-            )
+def check(bench):
+    """Fills what the floors read, and sees that every way writes the same vectors."""
+    ways = {
+        "one date": [bench.one_date, lambda: clients.good(bench.session, [bench.last]), lambda: bench.published.backfill(bench.last)],
+        "range": [bench.range_of_days, lambda: clients.good(bench.session, bench.range), lambda: bench.committed(2)],
+    }
+    for what, (ours, *others) in ways.items():
+        bench.reset()
+        ours()
+        expected = bench.digest()
+        bench.keep("kept_date" if what == "one date" else "kept_range")
+        for other in others:
+            bench.reset()
+            other()
+            if bench.digest() != expected:
+                sys.exit(f"{what}: the ways write different vectors")
+    bench.reset()
+    bench.copy()
+    if bench.digest() != expected:
+        sys.exit("the file holds other vectors")
 
 
-def parse_binary(data):
-    """Columns of COPY BINARY output of (text, date, float8, float8); ids have one width."""
-    at = 19
-    (width,) = struct.unpack_from(">i", data, at + 2)
-    row = np.dtype([("n", ">i2"), ("l0", ">i4"), ("id", f"S{width}"), ("l1", ">i4"), ("day", ">i4"), ("l2", ">i4"), ("close", ">f8"), ("l3", ">i4"), ("volume", ">f8")])
-    rows = np.frombuffer(data, dtype=row, offset=at, count=(len(data) - at - 2) // row.itemsize)
-    return rows["id"], rows["day"].astype(int), rows["close"].astype(float), rows["volume"].astype(float)
+def one_date(bench):
+    times = harness.rounds(
+        ROUNDS,
+        bench.reset,
+        server=bench.server,
+        scan=bench.scan,
+        floor=lambda: bench.floor("kept_date"),
+        backfill_numeric=bench.one_date,
+        client=lambda: clients.good(bench.session, [bench.last]),
+        published=lambda: bench.published.backfill(bench.last),
+    )
+    scan, ours = min(times["scan"]), min(times["backfill_numeric"])
+    harness.print_ratios("one date", times, scan, "scan", {"backfill_numeric": 2.0})
+    client, published = min(times["client"]), min(times["published"])
+    harness.print_figure("client / backfill_numeric", client / ours, harness.at_least(client / ours, 1))
+    harness.print_figure("published / backfill_numeric", published / ours, harness.at_least(published / ours, 50))
+    harness.print_figure("published, per instrument", 1e3 * published / INSTRUMENTS, unit=" ms")
 
 
-def runs(ids):
-    """(start, end) of each run of equal ids."""
-    edges = np.flatnonzero(ids[1:] != ids[:-1]) + 1
-    return zip([0, *edges], [*edges, len(ids)])
+def range_of_days(bench):
+    times = harness.rounds(
+        ROUNDS,
+        bench.reset,
+        server=bench.server,
+        floor=lambda: bench.floor("kept_range"),
+        backfill_numeric=bench.range_of_days,
+        range_one_connection=lambda: bench.committed(1),
+        range_two_connections=lambda: bench.committed(2),
+        copy=bench.copy,
+        client=lambda: clients.good(bench.session, bench.range),
+    )
+    targets = {"backfill_numeric": 1.25, "range_two_connections": 0.8}
+    harness.print_ratios(f"{RANGE} days", times, min(times["floor"]), "floor", targets)
+    ours = min(times["backfill_numeric"])
+    for name in ("copy", "client"):
+        ratio = min(times[name]) / ours
+        harness.print_figure(f"{name} / backfill_numeric", ratio, harness.at_least(ratio, 1))
 
 
-def client_rows(instrument, dates, close, volume, as_of):
-    """COPY BINARY rows of one instrument: features of all days once, each window a slice."""
-    returns = np.zeros(len(close))
-    returns[1:] = np.log(close[1:] / close[:-1])
-    days = np.stack([close, volume, returns], axis=1).astype("<f4")
-    spec = b'\x01{"window_days": 63, "entity_type": "INSTRUMENT"}'
-    model = b"num-regime-core-v1"
-    head = struct.pack(">hi10si", 6, 10, b"INSTRUMENT", len(instrument)) + instrument
-    head += struct.pack(">i", len(spec)) + spec
-    tail = struct.pack(">i", len(model)) + model + struct.pack(">i", DIM * 4)
-    for day in as_of:
-        end = np.searchsorted(dates, day, side="right")
-        if end >= WINDOW:
-            window = days[end - WINDOW : end].ravel()
-            window[2] = 0
-            yield head + struct.pack(">ii", 4, day) + tail + window.tobytes() + bytes((DIM - 3 * WINDOW) * 4)
-            window[2] = returns[end - WINDOW]
-
-
-def window_vector(close, volume):
-    """The vector of a full window, as the published encoder makes it."""
-    returns = np.zeros(len(close))
-    returns[1:] = np.log(close[1:] / close[:-1])
-    vector = np.zeros(DIM, dtype="<f4")
-    flat = np.stack([close, volume, returns], axis=1).astype("<f4").ravel()
-    vector[: len(flat)] = flat[:DIM]
-    return vector
+def memory(bench):
+    """Of the backend, at two sizes an order apart, for one date and for a range."""
+    print("\npeak private memory of the backend (MiB above idle)")
+    print(f"  {'':20} {INSTRUMENTS // 10:>8} {INSTRUMENTS:>8} instruments")
+    calls = {
+        "one date": ("SELECT count(*) FROM backfill_numeric(%s, market_id => 'US_EQ', max_entities => %s)", [bench.last]),
+        f"{RANGE} days": (
+            "SELECT count(*) FROM backfill_numeric(%s, %s, market_id => 'US_EQ', max_entities => %s)",
+            [bench.range[0], bench.last],
+        ),
+    }
+    for what, (statement, days) in calls.items():
+        used = []
+        for instruments in (INSTRUMENTS // 10, INSTRUMENTS):
+            bench.reset()
+            with bench.server.connect(bench.name) as session:
+                used.append(harness.peak_memory(session, statement, [*days, instruments]))
+        print(f"  {what:20} {used[0]:8.1f} {used[1]:8.1f}")
 
 
 def main():
     bench = Bench()
-    harness.print_machine(bench.session)
-    print(f"{INSTRUMENTS} instruments x {DAYS} days, windows of {WINDOW}; {ROUNDS} rounds, ratios of minima")
-
-    digests = {}
-    for name, run, table in (
-        ("one date", bench.one_date, "kept_date"),
-        ("range", bench.range_of_days, "kept_range"),
-    ):
-        bench.reset()
-        run()
-        digests[name] = bench.digest()
-        bench.keep(table)
-    for name, run in (
-        ("one date", lambda: bench.client([bench.last])),
-        ("range", lambda: bench.client(bench.range)),
-        ("one date", bench.published),
-    ):
-        bench.reset()
-        run()
-        if bench.digest() != digests[name]:
-            sys.exit(f"{name}: a client writes other vectors than the extension")
-
-    times = harness.rounds(
-        ROUNDS,
-        bench.reset,
-        scan=bench.scan,
-        floor=lambda: bench.floor("kept_date"),
-        backfill_numeric=bench.one_date,
-        client=lambda: bench.client([bench.last]),
-    )
-    times["published"] = harness.rounds(2, bench.reset, published=bench.published)["published"]
-    scan = min(times["scan"])
-    harness.print_ratios(
-        "one date", times, scan, "scan", {"backfill_numeric": "at most 2.5, ahead of client, 50 x ahead of published"}
-    )
-    ours = min(times["backfill_numeric"])
-    print(f"  client / backfill_numeric {min(times['client']) / ours:.1f}, published / backfill_numeric {min(times['published']) / ours:.1f}")
-
-    times = harness.rounds(
-        ROUNDS,
-        bench.reset,
-        floor=lambda: bench.floor("kept_range"),
-        backfill_numeric=bench.range_of_days,
-        client=lambda: bench.client(bench.range),
-    )
-    floor = min(times["floor"])
-    harness.print_ratios(f"{RANGE} days", times, floor, "floor", {"backfill_numeric": "at most 1.5, ahead of client"})
-
-    print("\npeak private memory of the backend, one date (MiB above idle)")
-    for instruments in (INSTRUMENTS // 4, INSTRUMENTS // 2, INSTRUMENTS):
-        with bench.server.connect(bench.name) as session:
-            bench.reset()
-            used = harness.peak_memory(
-                session, "SELECT count(*) FROM backfill_numeric(%s, market_id => 'US_EQ', max_entities => %s)", (bench.last, instruments)
-            )
-            print(f"  {instruments:6} instruments {used:8.1f}")
-    bench.session.close()
-    bench.server.drop_database(bench.name)
+    try:
+        harness.print_machine(bench.session)
+        print(f"{INSTRUMENTS} instruments x {DAYS} days, windows of {clients.WINDOW}; {ROUNDS} rounds, ratios of minima")
+        check(bench)
+        one_date(bench)
+        range_of_days(bench)
+        memory(bench)
+    finally:
+        bench.close()
 
 
 if __name__ == "__main__":
-    main()
+    harness.run("numeric", main)

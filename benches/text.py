@@ -229,4 +229,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    harness.run("text", main)

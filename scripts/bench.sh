@@ -1,21 +1,35 @@
 #!/usr/bin/env bash
 # Benchmarks: criterion over the engine (benches/*.rs), then the SQL ones (benches/*.py) in a private cluster.
-# bench.sh [NAME...]: only the SQL benchmarks of these names.
+# bench.sh [--keep] [NAME...]: only those of these names ("engine" is criterion's).
+# --keep, or BENCH_KEEP=1: each writes what it printed to benches/results/NAME.txt.
 . "$(dirname "$0")/lib.sh"
 
 export PE_CLUSTER=bench PE_DURABLE=1
 trap 'scripts/cluster.sh drop || true' EXIT
 trap 'exit 130' INT TERM
 
+keep=() names=()
+[ "${BENCH_KEEP:-0}" != 1 ] || keep=(--keep)
+for argument in "$@"; do
+    case $argument in
+        --keep) keep=(--keep) ;;
+        *) names+=("$argument") ;;
+    esac
+done
+
+# wanted NAME: it was named, or none was.
+wanted() { case " ${names[*]} " in "  " | *" $1 "*) ;; *) return 1 ;; esac; }
+
 engine() {
-    if compgen -G 'benches/*.rs' >/dev/null; then
-        cargo bench --locked --no-default-features --features onnx
-    else
-        say "    there are none"
-    fi
+    cargo bench --locked --no-default-features --features onnx
+    "$PE_PYTHON" benches/lib/criterion.py "${keep[@]}"
 }
 
+# The published Python system's own packages, for the comparison with it.
+packages() { "$PE_PYTHON" -m pip install --quiet --disable-pip-version-check -r benches/requirements.txt; }
+
 prepare() {
+    packages
     scripts/prefix.sh
     scripts/build.sh
     scripts/stage.sh --private
@@ -25,14 +39,19 @@ prepare() {
 
 programs=()
 for file in benches/*.py; do
-    name=$(basename "$file" .py)
-    [ -f "$file" ] || continue
-    case " $* " in "  " | *" $name "*) programs+=("$file") ;; esac
+    if [ -f "$file" ] && wanted "$(basename "$file" .py)"; then programs+=("$file"); fi
+done
+for name in "${names[@]}"; do
+    [ "$name" = engine ] || [ -f "benches/$name.py" ] || die "there is no benchmark $name"
 done
 
-STEPS=$((3 + ${#programs[@]}))
+STEPS=1
+if wanted engine; then STEPS=$((STEPS + 1)); fi
+if [ "${#programs[@]}" -gt 0 ]; then STEPS=$((STEPS + 1 + ${#programs[@]})); fi
 step "set-up" scripts/setup.sh
-step "engine benchmarks" engine
-step "private cluster, with fsync" prepare
-eval "$(scripts/cluster.sh env | sed 's/^/export /')"
-for file in "${programs[@]}"; do step "$file" "$PE_PYTHON" "$file"; done
+if wanted engine; then step "engine benchmarks" engine; fi
+if [ "${#programs[@]}" -gt 0 ]; then
+    step "private cluster, with fsync" prepare
+    eval "$(scripts/cluster.sh env | sed 's/^/export /')"
+    for file in "${programs[@]}"; do step "$file" "$PE_PYTHON" "$file" "${keep[@]}"; done
+fi
