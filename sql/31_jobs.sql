@@ -1,5 +1,6 @@
 -- Long backfills: their state (embed_jobs, embed_job_errors), what everybody may see of it (embed_job_progress),
--- and the bookkeeping that the procedures of 32_procedures.sql call.
+-- and the bookkeeping that the procedures of 32_procedures.sql call. A procedure makes a job of its arguments
+-- (embed_job_claim), says what it is about (embed_job_begin), and works through it (embed_job_step, one batch).
 --
 -- A job is one call's arguments. Each batch is one transaction that also updates the job's row, so the row says
 -- exactly what is in the target table. While it works, a batch holds a transaction-level advisory lock on the
@@ -184,45 +185,85 @@ BEGIN
 END
 $body$;
 
--- What a job has to do: its part of the entities, without those that an interrupted run finished over the same
--- entities and dates.
-CREATE FUNCTION @extschema@.embed_job_begin(job_id bigint, entities text[], partition integer, partitions integer,
-                                dates integer, scope_digest bigint) RETURNS text[]
+-- Those entities that belong to a part of a split, in byte order.
+CREATE FUNCTION @extschema@.embed_partition_of(entities text[], partition integer, partitions integer) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 1000
+    RETURN ARRAY(SELECT e FROM pg_catalog.unnest(entities) AS e
+                  WHERE @extschema@.embed_partition(e, partitions) OPERATOR(pg_catalog.=) partition ORDER BY e COLLATE "C");
+
+-- How many entities make a batch of about so many vectors.
+CREATE FUNCTION @extschema@.embed_batch_size(entities text[], total bigint, vectors integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10
+    RETURN greatest(1, least(vectors, vectors::pg_catalog.int8 OPERATOR(pg_catalog.*) pg_catalog.cardinality(entities)
+                                      OPERATOR(pg_catalog./) greatest(1, total)))::pg_catalog.int4;
+
+-- What a job has to do: its entities (of its partition, in byte order) without those that an interrupted run
+-- finished over the same entities and dates. `total` counts vectors, `dates` the dates where all entities share them.
+CREATE FUNCTION @extschema@.embed_job_begin(job_id bigint, entities text[], dates integer, total bigint, scope_digest bigint) RETURNS text[]
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
-    mine  text[] := ARRAY(SELECT e FROM unnest(entities) AS e
-                           WHERE @extschema@.embed_partition(e, partitions) = partition ORDER BY e COLLATE "C");
     found @extschema@.embed_jobs;
+    anew  boolean;
     rest  text[];
 BEGIN
     SELECT * INTO found FROM @extschema@.embed_jobs AS j WHERE j.job_id = embed_job_begin.job_id;
-    IF found.scope_digest IS DISTINCT FROM embed_job_begin.scope_digest OR found.last_entity IS NULL THEN
+    anew := found.last_entity IS NULL OR found.scope_digest IS DISTINCT FROM embed_job_begin.scope_digest;
+    IF anew THEN
+        -- A run that was stopped before its first batch has left nothing to start over from.
         IF found.run > 1 AND found.last_entity IS NOT NULL THEN
             RAISE NOTICE 'job % starts over%', job_id,
-                CASE WHEN found.scope_digest IS NULL THEN '' ELSE ': its instruments or dates have changed' END;
+                CASE WHEN found.scope_digest IS NULL THEN '' ELSE ': its entities or dates have changed' END;
         END IF;
         DELETE FROM @extschema@.embed_job_errors AS x WHERE x.job_id = embed_job_begin.job_id;
-        found.last_entity := NULL;
     END IF;
-    rest := ARRAY(SELECT e FROM unnest(mine) AS e
-                   WHERE found.last_entity IS NULL OR e COLLATE "C" > found.last_entity ORDER BY e COLLATE "C");
+    rest := CASE WHEN anew THEN entities
+                 ELSE ARRAY(SELECT e FROM unnest(entities) AS e WHERE e COLLATE "C" > found.last_entity ORDER BY e COLLATE "C") END;
     UPDATE @extschema@.embed_jobs AS j
-       SET scope_digest = embed_job_begin.scope_digest, last_entity = found.last_entity, dates = embed_job_begin.dates,
-           entities = cardinality(mine), total = cardinality(mine)::bigint * embed_job_begin.dates,
-           done = s.done, done_before = s.done,
-           inserted = CASE s.done WHEN 0 THEN 0 ELSE j.inserted END, replaced = CASE s.done WHEN 0 THEN 0 ELSE j.replaced END,
-           skipped = CASE s.done WHEN 0 THEN 0 ELSE j.skipped END, failed = CASE s.done WHEN 0 THEN 0 ELSE j.failed END,
+       SET scope_digest = embed_job_begin.scope_digest, dates = embed_job_begin.dates,
+           entities = cardinality(embed_job_begin.entities), total = embed_job_begin.total,
+           last_entity = CASE WHEN NOT anew THEN j.last_entity END,
+           done = CASE WHEN anew THEN 0 ELSE j.done END, done_before = CASE WHEN anew THEN 0 ELSE j.done END,
+           inserted = CASE WHEN anew THEN 0 ELSE j.inserted END, replaced = CASE WHEN anew THEN 0 ELSE j.replaced END,
+           skipped = CASE WHEN anew THEN 0 ELSE j.skipped END, failed = CASE WHEN anew THEN 0 ELSE j.failed END,
            updated_at = clock_timestamp()
-      FROM (SELECT (cardinality(mine) - cardinality(rest))::bigint * embed_job_begin.dates) AS s(done)
      WHERE j.job_id = embed_job_begin.job_id;
-    IF cardinality(rest) < cardinality(mine) THEN
+    IF NOT anew THEN
         RAISE NOTICE 'job % resumes after %: % of % entities are done', job_id, found.last_entity,
-            cardinality(mine) - cardinality(rest), cardinality(mine);
+            cardinality(entities) - cardinality(rest), cardinality(entities);
     END IF;
     RETURN rest;
 END
 $body$;
+
+-- One batch of a job: figures and failures as JSON. No SET clause: triggers and views of the caller's run in here. The
+-- body is parsed here, once: no search_path can change what it calls.
+CREATE FUNCTION @extschema@.embed_job_step(job_id bigint, batch text[], scope bytea) RETURNS jsonb
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 1000000
+BEGIN ATOMIC
+    SELECT CASE j.procedure
+           WHEN 'backfill_numeric_range' THEN (
+               SELECT @extschema@.embed_numeric_job_step($2, $3, a.window_days, a.model_id, a.on_existing, a.prices, a.target)
+                 FROM pg_catalog.jsonb_to_record(j.arguments)
+                   AS a(window_days integer, model_id text, on_existing text, prices regclass, target regclass))
+           WHEN 'backfill_profile_text_range' THEN (
+               SELECT @extschema@.embed_text_job_step($2, a.start_date, a.end_date, a.model_id, a.on_existing, a.profiles,
+                                                      a.target, a.partition, a.partitions)
+                 FROM pg_catalog.jsonb_to_record(j.arguments)
+                   AS a(start_date date, end_date date, model_id text, on_existing text, profiles regclass, target regclass,
+                        partition integer, partitions integer))
+           WHEN 'backfill_joint_range' THEN (
+               SELECT @extschema@.embed_joint_job_step($2, a.joint_type, a.start_date, a.end_date, a.model_id, a.entity_type,
+                                                       a.region, a.branch_models, a.on_existing, a.numeric_embeddings,
+                                                       a.text_embeddings, a.target, a.profiles, a.instruments, a.markets)
+                 FROM pg_catalog.jsonb_to_record(j.arguments)
+                   AS a(joint_type text, start_date date, end_date date, model_id text, entity_type text, region text,
+                        branch_models jsonb, on_existing text, numeric_embeddings regclass, text_embeddings regclass,
+                        target regclass, profiles regclass, instruments regclass, markets regclass))
+           END
+      FROM @extschema@.embed_jobs AS j
+     WHERE j.job_id OPERATOR(pg_catalog.=) $1;
+END;
 
 -- A batch is done: its figures and failures, in the batch's own transaction.
 CREATE FUNCTION @extschema@.embed_job_advance(job_id bigint, batch text[], result jsonb) RETURNS void
@@ -230,10 +271,10 @@ CREATE FUNCTION @extschema@.embed_job_advance(job_id bigint, batch text[], resul
 AS $body$
 BEGIN
     UPDATE @extschema@.embed_jobs AS j
-       SET last_entity = batch[cardinality(batch)], done = j.done + cardinality(batch)::bigint * j.dates,
-           inserted = j.inserted + (result->>'inserted')::bigint, replaced = j.replaced + (result->>'replaced')::bigint,
-           skipped = j.skipped + (result->>'skipped')::bigint, failed = j.failed + (result->>'failed')::bigint,
-           updated_at = clock_timestamp()
+       SET last_entity = batch[cardinality(batch)], done = j.done + r.inserted + r.replaced + r.skipped + r.failed,
+           inserted = j.inserted + r.inserted, replaced = j.replaced + r.replaced,
+           skipped = j.skipped + r.skipped, failed = j.failed + r.failed, updated_at = clock_timestamp()
+      FROM jsonb_to_record(result) AS r(inserted bigint, replaced bigint, skipped bigint, failed bigint)
      WHERE j.job_id = embed_job_advance.job_id;
     INSERT INTO @extschema@.embed_job_errors (job_id, entity_id, first_date, last_date, dates, detail)
     SELECT embed_job_advance.job_id, f.entity_id, f.first_date, f.last_date, f.dates, f.detail

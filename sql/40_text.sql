@@ -41,7 +41,7 @@ REVOKE ALL ON FUNCTION embed_check_models() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION embed_check_models() TO pg_read_server_files;
 
 -- How many rows to expect, for planners of queries over a backfill's result.
-ALTER FUNCTION backfill_profile_text(date, text, integer, text, regclass, regclass) ROWS 1000;
-ALTER FUNCTION backfill_profile_text(date, date, text, integer, text, regclass, regclass) ROWS 100000;
+ALTER FUNCTION backfill_profile_text(date, text, integer, text, regclass, regclass, integer, integer) ROWS 1000;
+ALTER FUNCTION backfill_profile_text(date, date, text, integer, text, regclass, regclass, integer, integer) ROWS 100000;
 ALTER FUNCTION embed_session_text_models() ROWS 5;
 ALTER FUNCTION embed_check_models() ROWS 5;

@@ -57,6 +57,10 @@ COMMENT ON FUNCTION backfill_numeric_profile(date, text[], text, text, text, tex
 -- Jobs: backfills that commit as they go
 COMMENT ON PROCEDURE backfill_numeric_range(date, date, int, text, text[], text, int, int, text, regclass, regclass, regclass, int, int, int, boolean) IS
     'Computes and stores window vectors over a range of dates in committed batches: can be cancelled, resumes where it stopped, leaves what is up to date.';
+COMMENT ON PROCEDURE backfill_profile_text_range(date, date, text, int, text, regclass, regclass, int, int, int, boolean) IS
+    'Computes and stores the vectors of profile texts over a range of dates in committed batches: can be cancelled, resumes where it stopped, leaves what is up to date.';
+COMMENT ON PROCEDURE backfill_joint_range(text, date, date, text[], text, text, text, text, jsonb, int, int, text, regclass, regclass, regclass, regclass, regclass, regclass, int, int, int, boolean) IS
+    'Computes and stores joint vectors over a range of dates in committed batches: can be cancelled, resumes where it stopped, leaves what is up to date.';
 COMMENT ON FUNCTION embed_partition(text, int) IS
     'Which part of a split into so many an entity belongs to, from 1; the same on every machine.';
 COMMENT ON TABLE embed_jobs IS
@@ -70,8 +74,8 @@ COMMENT ON COLUMN embed_jobs.run IS 'How often it was called: 1, and one more fo
 COMMENT ON COLUMN embed_jobs.pid IS 'Backend of the latest run.';
 COMMENT ON COLUMN embed_jobs.scope_digest IS 'Fingerprint of its entities and dates; when they change, an interrupted job starts over.';
 COMMENT ON COLUMN embed_jobs.entities IS 'Entities of this job (of its partition); NULL until they are known.';
-COMMENT ON COLUMN embed_jobs.dates IS 'As-of dates.';
-COMMENT ON COLUMN embed_jobs.total IS 'Vectors to look after: entities times dates.';
+COMMENT ON COLUMN embed_jobs.dates IS 'As-of dates, where all entities share them; else NULL.';
+COMMENT ON COLUMN embed_jobs.total IS 'Vectors to look after.';
 COMMENT ON COLUMN embed_jobs.done IS 'How many of them are dealt with.';
 COMMENT ON COLUMN embed_jobs.done_before IS 'How many of them the runs before the latest dealt with.';
 COMMENT ON COLUMN embed_jobs.inserted IS 'Vectors that were not there.';
@@ -98,7 +102,7 @@ COMMENT ON COLUMN embed_job_progress.procedure IS 'Which procedure.';
 COMMENT ON COLUMN embed_job_progress.owner IS 'Who called it.';
 COMMENT ON COLUMN embed_job_progress.state IS 'running, done, or interrupted (cancelled, failed or crashed: call it again to resume).';
 COMMENT ON COLUMN embed_job_progress.pid IS 'Backend that runs it now.';
-COMMENT ON COLUMN embed_job_progress.total IS 'Vectors to look after: entities times dates.';
+COMMENT ON COLUMN embed_job_progress.total IS 'Vectors to look after.';
 COMMENT ON COLUMN embed_job_progress.done IS 'How many of them are dealt with.';
 COMMENT ON COLUMN embed_job_progress.percent IS 'The same in percent.';
 COMMENT ON COLUMN embed_job_progress.inserted IS 'Vectors that were not there.';
@@ -126,7 +130,19 @@ COMMENT ON FUNCTION embed_qualified_name(regclass) IS 'Internal: a relation''s n
 COMMENT ON FUNCTION embed_job_lock(bigint) IS 'Internal: takes a job''s lock until the transaction ends.';
 COMMENT ON FUNCTION embed_job_claim(text, jsonb, boolean) IS 'Internal: finds or makes the job of some arguments.';
 COMMENT ON FUNCTION embed_job_hold(bigint) IS 'Internal: a job''s lock, at the start of each of its transactions.';
-COMMENT ON FUNCTION embed_job_begin(bigint, text[], int, int, int, bigint) IS 'Internal: what a job has to do.';
+COMMENT ON FUNCTION embed_job_begin(bigint, text[], int, bigint, bigint) IS 'Internal: what a job has to do.';
+COMMENT ON FUNCTION embed_job_step(bigint, text[], bytea) IS 'Internal: one batch of a job, whatever its procedure.';
+COMMENT ON PROCEDURE embed_job_run(bigint, text[], int, bigint, bigint, bytea, int) IS 'Internal: the batches of a job, each a transaction.';
+COMMENT ON FUNCTION embed_partition_of(text[], int, int) IS 'Internal: those entities that belong to a part of a split.';
+COMMENT ON FUNCTION embed_batch_size(text[], bigint, int) IS 'Internal: how many entities make a batch of about so many vectors.';
+COMMENT ON FUNCTION embed_text_job_entities(date, date, text, int, text, regclass, regclass, int, int, int) IS
+    'Internal: checks the arguments of backfill_profile_text_range and lists its issuers.';
+COMMENT ON FUNCTION embed_text_job_step(text[], date, date, text, text, regclass, regclass, int, int) IS
+    'Internal: one batch of backfill_profile_text_range.';
+COMMENT ON FUNCTION embed_joint_job_entities(text, date, date, text[], text, text, text, text, jsonb, int, int, text, regclass, regclass, regclass, regclass, regclass, regclass, int, int, int) IS
+    'Internal: checks the arguments of backfill_joint_range and lists its entities.';
+COMMENT ON FUNCTION embed_joint_job_step(text[], text, date, date, text, text, text, jsonb, text, regclass, regclass, regclass, regclass, regclass, regclass) IS
+    'Internal: one batch of backfill_joint_range.';
 COMMENT ON FUNCTION embed_job_advance(bigint, text[], jsonb) IS 'Internal: notes a batch.';
 COMMENT ON FUNCTION embed_job_finish(bigint) IS 'Internal: notes the end of a job.';
 COMMENT ON FUNCTION embed_job_message(bigint) IS 'Internal: a line about a job.';
@@ -235,9 +251,9 @@ COMMENT ON FUNCTION text_embed(text[], text) IS
     'Vectors of texts, in order, each as it is; NULL for NULL.';
 COMMENT ON FUNCTION text_token_count(text, text) IS
     'Tokens of a text as the model counts them, special ones included, before it is cut.';
-COMMENT ON FUNCTION backfill_profile_text(date, text, integer, text, regclass, regclass) IS
+COMMENT ON FUNCTION backfill_profile_text(date, text, integer, text, regclass, regclass, integer, integer) IS
     'Computes and stores the vectors of the profiles of one date; one result row per profile.';
-COMMENT ON FUNCTION backfill_profile_text(date, date, text, integer, text, regclass, regclass) IS
+COMMENT ON FUNCTION backfill_profile_text(date, date, text, integer, text, regclass, regclass, integer, integer) IS
     'Computes and stores the vectors of the profiles of a range of dates; one result row per profile.';
 COMMENT ON FUNCTION register_text_model(text, text, text, integer, text, boolean, boolean) IS
     'Adds a text model from a directory below prometheus_embed.model_directory, after comparing every byte with its manifest and trying it out.';

@@ -7,6 +7,25 @@ pub fn of(entity: &str, partitions: u32) -> u32 {
     hash.checked_rem(u64::from(partitions)).map_or(1, |rest| rest as u32 + 1)
 }
 
+/// One part of a split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Which one, from 1.
+    pub number: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+impl Part {
+    /// All of it.
+    pub const WHOLE: Part = Part { number: 1, of: 1 };
+
+    /// Whether what has this name belongs to it.
+    pub fn has(self, name: &str) -> bool {
+        of(name, self.of) == self.number
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -18,6 +37,14 @@ mod tests {
         let mut sizes = [0; 5];
         (0..10_000).for_each(|i| sizes[of(&format!("I{i}.US"), 5) as usize - 1] += 1);
         assert!(sizes.iter().all(|size| (1_900..2_100).contains(size)), "{sizes:?}");
+    }
+
+    #[test]
+    fn every_name_belongs_to_one_part() {
+        for name in ["AAPL.US", "", "ISS_A:2024-12-31"] {
+            assert!(Part::WHOLE.has(name));
+            assert_eq!((1..=7).filter(|&number| Part { number, of: 7 }.has(name)).count(), 1);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pgrx::extension_sql_file!(
         "nearest",
         "joint",
         "joint_views",
+        "procedures",
         api::backfill_entities::backfill_numeric_portfolio,
         api::backfill_entities::backfill_numeric_scenario,
         api::spaces::register_joint_space,

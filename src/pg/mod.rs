@@ -75,7 +75,13 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../../sql/31_jobs.sql",
     name = "jobs",
-    requires = ["preconditions", api::backfill_numeric_job::embed_partition]
+    requires = [
+        "preconditions",
+        api::partition::embed_partition,
+        api::backfill_numeric_job::embed_numeric_job_step,
+        api::backfill_text_job::embed_text_job_step,
+        api::backfill_joint_job::embed_joint_job_step,
+    ]
 );
 pgrx::extension_sql_file!(
     "../../sql/32_procedures.sql",
@@ -84,7 +90,8 @@ pgrx::extension_sql_file!(
         "jobs",
         api::backfill_numeric_job::embed_numeric_job_entities,
         api::backfill_numeric_job::embed_numeric_job_scope,
-        api::backfill_numeric_job::embed_numeric_job_step,
+        api::backfill_text_job::embed_text_job_entities,
+        api::backfill_joint_job::embed_joint_job_entities,
     ]
 );
 pgrx::extension_sql_file!(

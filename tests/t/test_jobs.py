@@ -154,28 +154,66 @@ def test_cancel_keeps_what_is_committed_and_the_next_call_resumes(market, connec
     assert market.execute("SELECT count(*) FROM embed_jobs").fetchone() == (1,)
 
 
+def stop_in_the_middle(market, connect):
+    """Runs CALL and cancels it when a batch of it, and of no job before it, is committed."""
+    session = connect()
+    run = Running(session, CALL)
+
+    def a_batch_of_this_run():
+        # One look: the latest job may be another one a moment later.
+        seen = progress(market)
+        return seen["state"] == "running" and seen["pid"] in (None, session.info.backend_pid) and seen["done"] > 0
+
+    until(a_batch_of_this_run, "a first batch")
+    session.cancel()
+    assert run.end().sqlstate == "57014"
+
+
+def notices_of(session, statement):
+    """What a statement says, in a session that has said nothing yet."""
+    notices = []
+    session.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+    session.execute(statement)
+    return notices
+
+
 def test_a_changed_scope_or_resume_false_starts_over(market, connect):
     market.execute(SLOW)
+    changed = "starts over: its entities or dates have changed"
     for change, argument, message in (
-        ("DELETE FROM prices_daily WHERE instrument_id = 'I040.US'", "", "starts over: its instruments or dates have changed"),
-        ("UPDATE instruments SET status = 'DELISTED' WHERE instrument_id = 'I039.US'", "", "starts over: its instruments or dates have changed"),
-        ("SELECT 1", ", resume => false", None),
+        ("DELETE FROM prices_daily WHERE trade_date = '2015-07-02'", "", changed),
+        ("UPDATE instruments SET status = 'DELISTED' WHERE instrument_id = 'I039.US'", "", changed),
+        ("SELECT 1", ", resume => false", "starts over"),
     ):
-        session = connect()
-        run = Running(session, f"CALL backfill_numeric_range({DATES}, batch_entities => 2)")
-        until(lambda: (progress(market)["done"] or 0) > 0 and progress(market)["state"] == "running", "a first batch")
-        session.cancel()
-        assert run.end().sqlstate == "57014"
+        stop_in_the_middle(market, connect)
         market.execute(change)
-        session, notices = connect(), []
-        session.add_notice_handler(lambda notice, notices=notices: notices.append(notice.message_primary))
-        session.execute(f"CALL backfill_numeric_range({DATES}, batch_entities => 20{argument})")
-        if "instruments" in change:
-            assert notices[0].endswith(message), notices
-        if argument:
-            assert not any(" resumes after " in notice for notice in notices), notices
+        job = market.execute("SELECT max(job_id) FROM embed_jobs").fetchone()[0]
+        notices = notices_of(connect(), f"CALL backfill_numeric_range({DATES}, batch_entities => 20{argument})")
+        assert notices[0] == f"job {job} {message}", notices
+        assert not any(" resumes after " in notice for notice in notices), notices
         assert progress(market)["state"] == "done"
         market.execute("TRUNCATE numeric_window_embeddings")
+
+
+def test_a_job_stopped_before_its_first_batch_has_nothing_to_start_over(market, connect):
+    """Nothing of it is done, so nothing is said, whatever `resume` is."""
+    for argument in (", resume => false", ", resume => true"):
+        market.execute("TRUNCATE numeric_window_embeddings")
+        with market.transaction():
+            # Holds the first batch back at its first row.
+            market.execute("LOCK TABLE numeric_window_embeddings IN SHARE MODE")
+            session, other = connect(), connect()
+            run = Running(session, CALL)
+            waits = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s"
+            until(lambda: other.execute(waits, [session.info.backend_pid]).fetchone() == ("Lock",), "to wait")  # noqa: B023
+            session.cancel()
+            assert run.end().sqlstate == "57014"
+        stopped = progress(market)
+        assert (stopped["done"], stopped["inserted"]) == (0, 0)
+        notices = notices_of(connect(), f"CALL backfill_numeric_range({DATES}, batch_entities => 20{argument})")
+        assert not any("starts over" in notice or "resumes" in notice for notice in notices), notices
+        done = progress(market)
+        assert (done["state"], done["runs"], done["skipped"]) == ("done", 2, 0)
 
 
 def test_the_second_runner_is_told_who_runs(market, connect):

@@ -12,7 +12,7 @@ use super::search::bounds;
 use crate::engine::Day;
 use crate::engine::joint::space::{EntityType, Table};
 use crate::pg::backfill::OnExisting;
-use crate::pg::backfill::joint::{self, Fate};
+use crate::pg::backfill::joint::{self, Fate, Stored};
 use crate::pg::ffi::array::ItemArray;
 use crate::pg::ffi::bytea::Bytea;
 use crate::pg::ffi::json::JsonText;
@@ -30,6 +30,8 @@ use crate::pg::spi::{instruments as instrument_table, models};
 pub fn embed_fuse_branches(
     number: i64,
     existing: Option<bool>,
+    digest: Option<pgrx::Uuid>,
+    bytes: Option<i32>,
     vectors: ItemArray<'_, [u8]>,
 ) -> Result<
     TableIterator<
@@ -38,7 +40,12 @@ pub fn embed_fuse_branches(
     >,
     ErrorReport,
 > {
-    let row = joint::fuse(number, existing.unwrap_or(false), &vectors.values_and_nulls("vectors")?)?;
+    let stored = Stored {
+        exists: existing.unwrap_or(false),
+        digest: digest.map(|digest| *digest.as_bytes()),
+        bytes: bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0),
+    };
+    let row = joint::fuse(number, stored, &vectors.values_and_nulls("vectors")?)?;
     let row = match row {
         Some(row) => {
             let vector = Bytea::build(row.vector.len(), |out| {
@@ -53,18 +60,19 @@ pub fn embed_fuse_branches(
 }
 
 /// Everything that says which entities a call is about.
-struct Selection<'a> {
-    days: Option<(Day, Day)>,
-    entity_ids: Option<Vec<String>>,
-    market_id: Option<&'a str>,
-    scenario_set_id: Option<&'a str>,
-    region: Option<&'a str>,
-    max_entities: Option<i32>,
-    skip_entities: Option<i32>,
-    profiles: Option<Regclass>,
-    instruments: Option<Regclass>,
-    markets: Option<Regclass>,
-    scenario_sets: Option<Regclass>,
+#[derive(Default)]
+pub(super) struct Selection<'a> {
+    pub(super) days: Option<(Day, Day)>,
+    pub(super) entity_ids: Option<Vec<String>>,
+    pub(super) market_id: Option<&'a str>,
+    pub(super) scenario_set_id: Option<&'a str>,
+    pub(super) region: Option<&'a str>,
+    pub(super) max_entities: Option<i32>,
+    pub(super) skip_entities: Option<i32>,
+    pub(super) profiles: Option<Regclass>,
+    pub(super) instruments: Option<Regclass>,
+    pub(super) markets: Option<Regclass>,
+    pub(super) scenario_sets: Option<Regclass>,
 }
 
 /// Computes and stores the joint vectors of a space.
@@ -110,7 +118,7 @@ pub fn backfill_joint(
     ErrorReport,
 > {
     let joint_type = required(joint_type, "joint_type")?;
-    let on_existing = OnExisting::parse_plain(required(on_existing, "on_existing")?)?;
+    let on_existing = OnExisting::parse(required(on_existing, "on_existing")?)?;
     let row =
         space(joint_type, model_id, entity_type.or(scenario_set_id.map(|_| "SCENARIO")), branch_models)?;
     let target = JointTarget::open(target)?;
@@ -147,20 +155,8 @@ fn tell(row: SpaceRow, keys: Vec<Key>, fates: Vec<Fate>, absent: Vec<(Key, Strin
     let date = |day: Day| Date::saturating_from_raw(day.0);
     let mut told: Vec<(Key, Told)> = Vec::with_capacity(keys.len() + absent.len());
     for (key, fate) in keys.into_iter().zip(fates) {
-        let missing: Vec<_> = row.space.leaves().iter().enumerate().collect();
-        let missing: Vec<_> = missing.into_iter().filter(|(i, _)| fate.found & (1 << i) == 0).collect();
-        let mut parts: Vec<String> = fate.reason.iter().cloned().collect();
-        if fate.status == "skipped" {
-            parts.push("row exists".to_owned());
-        }
-        parts.extend(missing.iter().map(|(_, leaf)| joint::missing(leaf, &key)));
-        if fate.non_finite > 0 {
-            parts.push(format!(
-                "{} of {} values are not finite",
-                fate.non_finite,
-                fate.dim.unwrap_or_default()
-            ));
-        }
+        let leaves = row.space.leaves();
+        let missing = leaves.iter().enumerate().filter(|(index, _)| fate.found & (1 << index) == 0);
         let line = (
             key.entity.clone(),
             date(key.day),
@@ -169,8 +165,8 @@ fn tell(row: SpaceRow, keys: Vec<Key>, fates: Vec<Fate>, absent: Vec<(Key, Strin
             fate.dim,
             key.instrument.clone(),
             row.space.names(fate.used).into_iter().map(str::to_owned).collect(),
-            missing.iter().map(|(_, leaf)| leaf.name.clone()).collect(),
-            (!parts.is_empty()).then(|| parts.join("; ")),
+            missing.map(|(_, leaf)| leaf.name.clone()).collect(),
+            fate.detail(leaves, &key),
         );
         told.push((key, line));
     }
@@ -203,7 +199,7 @@ fn days(
 }
 
 /// The space that is meant, with the models that were asked for.
-fn space(
+pub(super) fn space(
     joint_type: &str,
     model_id: Option<&str>,
     entity_type: Option<&str>,
@@ -246,7 +242,12 @@ fn override_models(row: &mut SpaceRow, models: Option<JsonText>) -> Result<(), F
     Ok(())
 }
 
-fn open_sources(row: &SpaceRow, numeric: Option<Regclass>, text: Option<Regclass>) -> Result<Sources, Fault> {
+/// The tables that the branches of a space are in. Errors: as [`Relation::open`].
+pub(super) fn open_sources(
+    row: &SpaceRow,
+    numeric: Option<Regclass>,
+    text: Option<Regclass>,
+) -> Result<Sources, Fault> {
     let needs = |table| row.space.leaves().iter().any(|leaf| leaf.table == table);
     let open = |given, argument, name, columns: &[&str]| Relation::open(given, argument, name, columns);
     let numeric_columns = ["entity_type", "entity_id", "window_spec", "as_of_date", "model_id", "vector"];
@@ -271,7 +272,7 @@ impl Selection<'_> {
     }
 
     /// The keys, sorted, and entities that were named and have none.
-    fn keys(
+    pub(super) fn keys(
         &self,
         row: &SpaceRow,
         target: &JointTarget,
@@ -300,7 +301,7 @@ impl Selection<'_> {
     }
 
     /// Arguments that mean nothing for this kind of entity are refused, not ignored.
-    fn check(&self, kind: EntityType, entities: &str) -> Result<(), Fault> {
+    pub(super) fn check(&self, kind: EntityType, entities: &str) -> Result<(), Fault> {
         let unfit = |argument| Err(JointFault::UnfitArgument { argument, entity_type: kind.name() }.into());
         limit(self.max_entities)?;
         if self.scenario_set_id.is_some() && kind != EntityType::Scenario {
@@ -320,7 +321,8 @@ impl Selection<'_> {
         Ok(())
     }
 
-    fn span(&self) -> Result<(Day, Day), Fault> {
+    /// The dates, of a kind of entity that needs them. Errors: [`JointFault::DatesUnclear`].
+    pub(super) fn span(&self) -> Result<(Day, Day), Fault> {
         self.days.ok_or_else(|| JointFault::DatesUnclear.into())
     }
 
@@ -352,12 +354,8 @@ impl Selection<'_> {
         }
     }
 
-    fn of_instruments(
-        &self,
-        row: &SpaceRow,
-        target: &JointTarget,
-        sources: &Sources,
-    ) -> Result<Vec<Key>, Fault> {
+    /// Instruments named and those of a market, in byte order.
+    pub(super) fn instruments(&self) -> Result<Vec<String>, Fault> {
         if self.market_id.is_none() && self.entity_ids.is_none() {
             return Err(Fault::NothingSelected);
         }
@@ -372,14 +370,34 @@ impl Selection<'_> {
         }
         ids.sort_unstable();
         ids.dedup();
+        Ok(ids)
+    }
+
+    /// Of one date that one; of a range those on which the first branch has any vector.
+    pub(super) fn instrument_days(
+        &self,
+        row: &SpaceRow,
+        target: &JointTarget,
+        sources: &Sources,
+    ) -> Result<Vec<Day>, Fault> {
         let (from, to) = self.span()?;
-        let days = match row.space.leaves().first().filter(|_| from != to) {
+        match row.space.leaves().first().filter(|_| from != to) {
             Some(leaf) => {
                 let table = self::table(leaf.table, target, sources)?;
-                joint_keys::days_of(table, leaf, (from, to))?
+                joint_keys::days_of(table, leaf, (from, to))
             }
-            None => vec![from],
-        };
+            None => Ok(vec![from]),
+        }
+    }
+
+    fn of_instruments(
+        &self,
+        row: &SpaceRow,
+        target: &JointTarget,
+        sources: &Sources,
+    ) -> Result<Vec<Key>, Fault> {
+        let ids = self.instruments()?;
+        let days = self.instrument_days(row, target, sources)?;
         let key = |id: &String, day| Key {
             instrument: Some(id.clone()),
             region: self.region.map(str::to_owned),
@@ -426,7 +444,12 @@ impl Selection<'_> {
     }
 }
 
-fn table<'a>(table: Table, target: &'a JointTarget, sources: &'a Sources) -> Result<&'a Relation, Fault> {
+/// The table of a branch.
+pub(super) fn table<'a>(
+    table: Table,
+    target: &'a JointTarget,
+    sources: &'a Sources,
+) -> Result<&'a Relation, Fault> {
     let found = match table {
         Table::Numeric => sources.numeric.as_ref(),
         Table::Text => sources.text.as_ref(),

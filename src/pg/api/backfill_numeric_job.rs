@@ -7,26 +7,13 @@ use pgrx::prelude::*;
 
 use super::arguments::{day, required};
 use super::backfill_numeric::{Arguments, range};
-use crate::engine::{Error, partition};
-use crate::pg::backfill::job::{Failure, Scope, Summary};
+use super::partition::{batch_names, batch_size, part};
+use crate::pg::backfill::job::{Outcome, Scope, Summary};
+use crate::pg::backfill::ledger::{Entry, Fate};
 use crate::pg::backfill::market::Market;
 use crate::pg::ffi::array::ItemArray;
 use crate::pg::ffi::regclass::Regclass;
-use crate::pg::report::Fault;
 use crate::pg::spi::prices;
-
-/// Which of `partitions` parts an entity belongs to, from 1 to `partitions`.
-#[pg_extern(immutable, strict, parallel_safe)]
-pub fn embed_partition(entity_id: &str, partitions: i32) -> Result<i32, ErrorReport> {
-    Ok(partition::of(entity_id, part_count(partitions)?) as i32)
-}
-
-fn part_count(partitions: i32) -> Result<u32, Fault> {
-    u32::try_from(partitions).ok().filter(|count| *count > 0).ok_or_else(|| {
-        Error::OutOfRange { name: "partitions", value: partitions.into(), min: 1, max: i32::MAX.into() }
-            .into()
-    })
-}
 
 /// Checks every argument of a job and lists its instruments, those of all partitions, in byte order.
 #[pg_extern(volatile, parallel_unsafe, cost = 1000)]
@@ -61,19 +48,10 @@ pub fn embed_numeric_job_entities(
         instruments,
         target,
     };
-    let parts = required(partitions, "partitions")?;
-    part_count(parts)?;
-    within("partition", required(partition, "partition")?, parts)?;
-    batch_entities.map_or(Ok(()), |size| within("batch_entities", size, i32::MAX))?;
+    part(partition, partitions)?;
+    batch_size(batch_entities)?;
     arguments.open()?.backfill(&[], &[]).check()?;
     Ok(arguments.entities()?)
-}
-
-fn within(name: &'static str, value: i32, max: i32) -> Result<(), Fault> {
-    if (1..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::OutOfRange { name, value: value.into(), min: 1, max: max.into() }.into())
 }
 
 /// What all batches of a job share: how many dates there are, a fingerprint of them and of the instruments, and
@@ -91,7 +69,7 @@ pub fn embed_numeric_job_scope(
     target: Option<Regclass>,
 ) -> Result<TableIterator<'static, (name!(dates, i32), name!(digest, i64), name!(scope, Vec<u8>))>, ErrorReport>
 {
-    let entities = names(entities)?;
+    let entities = batch_names(entities)?;
     let (start, end) = (day(start_date, "start_date")?, day(end_date, "end_date")?);
     let opened =
         Arguments { window_days, model_id, on_existing, prices, target, ..Arguments::default() }.open()?;
@@ -119,7 +97,7 @@ pub fn embed_numeric_job_step(
     prices: Option<Regclass>,
     target: Option<Regclass>,
 ) -> Result<pgrx::JsonB, ErrorReport> {
-    let entities = names(entities)?;
+    let entities = batch_names(entities)?;
     let scope = Scope::unpack(required(scope, "scope")?)?;
     let opened =
         Arguments { window_days, model_id, on_existing, prices, target, ..Arguments::default() }.open()?;
@@ -128,31 +106,20 @@ pub fn embed_numeric_job_step(
     backfill.lock()?;
     // Without a unique key nothing but the look-up keeps a row that came meanwhile from being doubled.
     let fresh = scope.fresh && opened.target.unique();
-    let entries = backfill.run_with(Market { sums: scope.market, series: None }, fresh)?;
-    let summary = Summary::of(entries, &scope.days);
-    Ok(pgrx::JsonB(as_json(&summary, &entities)))
+    let mut entries = backfill.run_with(Market { sums: scope.market, series: None }, fresh)?;
+    entries.sort_unstable_by_key(|entry| (entry.entity, entry.day));
+    let outcomes = entries.iter().map(|entry| {
+        let entity = entities.get(entry.entity as usize).map_or("", String::as_str);
+        (entity, entry.day, outcome(entry))
+    });
+    Ok(pgrx::JsonB(Summary::of(outcomes).to_json()))
 }
 
-fn names(entities: Option<ItemArray<'_, str>>) -> Result<Vec<String>, Fault> {
-    let entities = required(entities, "entities")?;
-    Ok(entities.values("entities")?.into_iter().map(str::to_owned).collect())
-}
-
-fn as_json(summary: &Summary, entities: &[String]) -> serde_json::Value {
-    let failure = |failure: &Failure| {
-        serde_json::json!({
-            "entity_id": entities.get(failure.entity as usize),
-            "first_date": failure.first.to_string(),
-            "last_date": failure.last.to_string(),
-            "dates": failure.dates,
-            "detail": failure.reason,
-        })
-    };
-    serde_json::json!({
-        "inserted": summary.inserted,
-        "replaced": summary.replaced,
-        "skipped": summary.skipped,
-        "failed": summary.failed,
-        "failures": summary.failures.iter().map(failure).collect::<Vec<_>>(),
-    })
+fn outcome(entry: &Entry) -> Outcome<'_> {
+    match &entry.fate {
+        Fate::Inserted(_) => Outcome::Inserted,
+        Fate::Replaced(_) => Outcome::Replaced,
+        Fate::Skipped | Fate::Current => Outcome::Left,
+        Fate::Failed { reason, .. } => Outcome::Failed(reason),
+    }
 }

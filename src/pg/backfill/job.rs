@@ -2,8 +2,8 @@
 
 use crate::engine::Day;
 use crate::engine::numeric::MarketSums;
-use crate::pg::backfill::ledger::{Entry, Fate};
 use crate::pg::report::Fault;
+use crate::pg::spi::listed::Listed;
 
 /// Version of the packed form.
 const VERSION: u8 = 1;
@@ -66,61 +66,126 @@ fn split<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), Fault> {
     Ok((head.try_into().map_err(|_| Fault::MalformedScope)?, rest))
 }
 
-/// A run of consecutive dates of one entity without a vector.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// Index of the entity among those of the batch.
-    pub entity: u32,
-    /// First date.
-    pub first: Day,
-    /// Last date.
-    pub last: Day,
-    /// Number of dates.
-    pub dates: u32,
-    /// Why, on the last of them.
-    pub reason: Box<str>,
+/// What became of one vector of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// Its key got its first row.
+    Inserted,
+    /// Its row was overwritten.
+    Replaced,
+    /// Its row was left, or there was nothing to make one of.
+    Left,
+    /// There is none, and why.
+    Failed(&'a str),
 }
 
-/// A batch in figures: keys by their fate, and what failed.
+/// A run of dates of one entity without a vector, none of its other dates between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failure {
+    entity: String,
+    first: Day,
+    last: Day,
+    dates: u32,
+    /// Why, on the last of them.
+    reason: String,
+}
+
+/// A batch in figures: vectors by their outcome, and what failed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Keys that got their first row.
-    pub inserted: u64,
-    /// Keys whose row was overwritten.
-    pub replaced: u64,
-    /// Keys whose row was left.
-    pub skipped: u64,
-    /// Keys without a vector.
-    pub failed: u64,
-    /// The latter, by entity, dates that follow each other taken together.
-    pub failures: Vec<Failure>,
+    inserted: u64,
+    replaced: u64,
+    skipped: u64,
+    failed: u64,
+    failures: Vec<Failure>,
 }
 
 impl Summary {
-    /// Sums up the entries of a batch over `days`.
-    pub fn of(mut entries: Vec<Entry>, days: &[Day]) -> Self {
-        entries.sort_unstable_by_key(|entry| (entry.entity, entry.day));
+    /// Sums up the outcomes of a batch, which come entity by entity, each one's dates ascending.
+    pub fn of<'a>(outcomes: impl Iterator<Item = (&'a str, Day, Outcome<'a>)>) -> Self {
         let mut summary = Self::default();
-        for Entry { entity, day, fate } in entries {
-            match fate {
-                Fate::Inserted(_) => summary.inserted += 1,
-                Fate::Replaced(_) => summary.replaced += 1,
-                Fate::Skipped | Fate::Current => summary.skipped += 1,
-                Fate::Failed { reason, .. } => summary.fail(entity, day, reason, days),
+        // Whether the last outcome of this entity was a failure, which the next one can join.
+        let mut failing: Option<&str> = None;
+        for (entity, day, outcome) in outcomes {
+            let joins = failing == Some(entity);
+            failing = None;
+            match outcome {
+                Outcome::Inserted => summary.inserted += 1,
+                Outcome::Replaced => summary.replaced += 1,
+                Outcome::Left => summary.skipped += 1,
+                Outcome::Failed(reason) => {
+                    summary.fail(entity, day, reason, joins);
+                    failing = Some(entity);
+                }
             }
         }
         summary
     }
 
-    fn fail(&mut self, entity: u32, day: Day, reason: Box<str>, days: &[Day]) {
+    fn fail(&mut self, entity: &str, day: Day, reason: &str, joins: bool) {
         self.failed += 1;
-        let before = days.partition_point(|&other| other < day).checked_sub(1).and_then(|at| days.get(at));
-        match self.failures.last_mut() {
-            Some(run) if run.entity == entity && Some(&run.last) == before => {
-                (run.last, run.reason) = (day, reason);
+        match self.failures.last_mut().filter(|_| joins) {
+            Some(run) => {
+                run.last = day;
                 run.dates += 1;
+                reason.clone_into(&mut run.reason);
             }
-            _ => self.failures.push(Failure { entity, first: day, last: day, dates: 1, reason }),
+            None => self.failures.push(Failure {
+                entity: entity.to_owned(),
+                first: day,
+                last: day,
+                dates: 1,
+                reason: reason.to_owned(),
+            }),
         }
+    }
+
+    /// As `embed_job_advance` reads it.
+    pub fn to_json(&self) -> serde_json::Value {
+        let failure = |failure: &Failure| {
+            serde_json::json!({
+                "entity_id": failure.entity,
+                "first_date": failure.first.to_string(),
+                "last_date": failure.last.to_string(),
+                "dates": failure.dates,
+                "detail": failure.reason,
+            })
+        };
+        serde_json::json!({
+            "inserted": self.inserted,
+            "replaced": self.replaced,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "failures": self.failures.iter().map(failure).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What a job over entities with dates of their own is about.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Entities in byte order, those of the job's part that have any vector to make.
+    pub entities: Vec<String>,
+    /// Vectors to look after.
+    pub total: i64,
+    /// Fingerprint of the entities and their dates, by which a job knows whether it still is what it was.
+    pub digest: i64,
+}
+
+impl Listing {
+    /// The listing of `found`, which is in byte order.
+    pub fn of(found: Vec<Listed>) -> Self {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        let mut listing = Self::default();
+        for Listed { entity, dates, sum } in found.into_iter().filter(|listed| listed.dates > 0) {
+            hasher.update(&(entity.len() as u64).to_le_bytes());
+            hasher.update(entity.as_bytes());
+            hasher.update(&dates.to_le_bytes());
+            hasher.update(&sum.to_le_bytes());
+            listing.total += dates;
+            listing.entities.push(entity);
+        }
+        listing.digest = hasher.digest().cast_signed();
+        listing
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::simd;
 use crate::pg::ffi::transaction;
 use crate::pg::report::{Fault, JointFault};
 use crate::pg::spi::joint_keys::Key;
-use crate::pg::spi::joint_rows::{JointTarget, Sources};
+use crate::pg::spi::joint_rows::{JointTarget, Look, Sources};
 use crate::pg::spi::spaces::{Source, SpaceRow};
 
 /// What became of a key.
@@ -27,6 +27,28 @@ pub struct Fate {
     pub non_finite: usize,
     /// Why there is no vector, beside missing branches.
     pub reason: Option<String>,
+    /// Why the row that was there was left, if it was.
+    pub left: Option<&'static str>,
+}
+
+impl Fate {
+    /// No vector.
+    const NONE: Fate =
+        Fate { status: "failed", dim: None, found: 0, used: 0, non_finite: 0, reason: None, left: None };
+
+    /// What a reader should know: why there is no new vector, which of the `leaves` are missing for `key`.
+    pub fn detail(&self, leaves: &[Leaf], key: &Key) -> Option<String> {
+        let missing = leaves.iter().enumerate().filter(|(index, _)| self.found & (1 << index) == 0);
+        let odd = (self.non_finite > 0).then(|| {
+            format!("{} of {} values are not finite", self.non_finite, self.dim.unwrap_or_default())
+        });
+        let parts: Vec<String> = (self.reason.iter().cloned())
+            .chain(self.left.map(str::to_owned))
+            .chain(missing.map(|(_, leaf)| missing_branch(leaf, key)))
+            .chain(odd)
+            .collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
 }
 
 /// A vector to be written, and what its row says of it.
@@ -63,26 +85,37 @@ impl Drop for Registered {
     }
 }
 
+/// The row that a key has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Whether there is one.
+    pub exists: bool,
+    /// Digest of the branches that it was made from, where it is known and asked for.
+    pub digest: Option<[u8; 16]>,
+    /// Length of its vector.
+    pub bytes: usize,
+}
+
 /// Fuses the branches of key `number` (from 1) of the innermost run; None when nothing is to be written.
 ///
 /// Errors: [`JointFault::NoRun`].
-pub fn fuse(number: i64, existing: bool, vectors: &[Option<&[u8]>]) -> Result<Option<FusedRow>, Fault> {
+pub fn fuse(number: i64, stored: Stored, vectors: &[Option<&[u8]>]) -> Result<Option<FusedRow>, Fault> {
     RUNS.with(|runs| {
         let mut runs = runs.try_borrow_mut().map_err(|_| JointFault::NoRun)?;
         let run = runs.last_mut().ok_or(JointFault::NoRun)?;
         let slot = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         let slot = slot.filter(|slot| *slot < run.fates.len()).ok_or(JointFault::NoRun)?;
-        let (fate, row) = run.fuse(existing, vectors);
+        let (fate, row) = run.fuse(stored, vectors);
         run.fates[slot] = Some(fate);
         Ok(row)
     })
 }
 
 impl Run {
-    fn fuse(&self, existing: bool, vectors: &[Option<&[u8]>]) -> (Fate, Option<FusedRow>) {
+    fn fuse(&self, stored: Stored, vectors: &[Option<&[u8]>]) -> (Fate, Option<FusedRow>) {
         let found = vectors.iter().enumerate().filter(|(_, vector)| vector.is_some());
         let found = found.fold(0, |mask, (index, _)| mask | 1 << index);
-        let mut fate = Fate { status: "failed", dim: None, found, used: 0, non_finite: 0, reason: None };
+        let mut fate = Fate { found, ..Fate::NONE };
         let fused = match self.row.space.fuse(vectors) {
             Ok(Some(fused)) => fused,
             Ok(None) => return (fate, None),
@@ -93,16 +126,24 @@ impl Run {
         };
         fate.dim = Some((fused.vector.len() / 4) as i32);
         fate.used = fused.used;
-        if existing && self.on_existing == OnExisting::Skip {
+        let digest = self.row.space.digest(vectors);
+        fate.left = match self.on_existing {
+            OnExisting::Skip if stored.exists => Some("row exists"),
+            OnExisting::Update if stored.digest == Some(digest) && stored.bytes == fused.vector.len() => {
+                Some("up to date")
+            }
+            _ => None,
+        };
+        if fate.left.is_some() {
             fate.status = "skipped";
             return (fate, None);
         }
-        fate.status = if existing { "replaced" } else { "inserted" };
+        fate.status = if stored.exists { "replaced" } else { "inserted" };
         fate.non_finite = simd::count_non_finite(&fused.vector);
         let row = FusedRow {
             source: self.source(fused.used),
             branches: self.branches(fused.used),
-            digest: self.row.space.digest(vectors),
+            digest,
             vector: fused.vector.into_owned(),
         };
         (fate, Some(row))
@@ -139,7 +180,7 @@ impl Run {
 
 /// Writes the joint vectors of `keys`, which are sorted and different; one fate per key.
 ///
-/// Errors: [`Fault::AppendToUnique`], and whatever reading and writing raise.
+/// Errors: [`Fault::AppendToUnique`], [`Fault::NoInputDigest`], and whatever reading and writing raise.
 pub fn run(
     row: &SpaceRow,
     target: &JointTarget,
@@ -148,20 +189,21 @@ pub fn run(
     on_existing: OnExisting,
 ) -> Result<Vec<Fate>, Fault> {
     transaction::refuse_read_only();
-    if on_existing == OnExisting::Append && target.unique() {
-        return Err(Fault::AppendToUnique { relation: target.relation().sql.clone() });
-    }
+    target.allows(on_existing)?;
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let replaces = on_existing == OnExisting::Replace && !target.unique();
+    let replaces = matches!(on_existing, OnExisting::Replace | OnExisting::Update) && !target.unique();
     if !target.unique() {
         target.lock(row)?;
     }
     // A look-up per key is saved where no key can have a row.
     let look = match (on_existing, keys.first(), keys.last()) {
-        (OnExisting::Replace, Some(first), Some(last)) => target.any_between(row, first.day, last.day)?,
-        (on_existing, _, _) => on_existing != OnExisting::Append,
+        (OnExisting::Append, _, _) => Look::None,
+        (OnExisting::Skip, _, _) => Look::Row,
+        (_, Some(first), Some(last)) if !target.any_between(row, first.day, last.day)? => Look::None,
+        (OnExisting::Update, _, _) => Look::Digest,
+        (OnExisting::Replace, _, _) => Look::Row,
     };
     let last = if replaces { target.last_row(row)? } else { None };
     let fates = {
@@ -190,7 +232,7 @@ pub fn run(
 }
 
 /// What is missing of a key, in words.
-pub fn missing(leaf: &Leaf, key: &Key) -> String {
+fn missing_branch(leaf: &Leaf, key: &Key) -> String {
     let kind = leaf.table.modality();
     match (leaf.entity_type, &key.instrument, &key.issuer) {
         (EntityType::Instrument, None, _) => format!("no {kind} embedding: the issuer has no instrument"),

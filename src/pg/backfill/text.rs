@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::engine::onnx::LoadRequest;
+use crate::engine::partition::Part;
 use crate::engine::text::{Embedded, TextError};
 use crate::engine::{Day, Error};
 use crate::pg::ffi::host::{Backend, BatchMemory};
@@ -11,7 +12,7 @@ use crate::pg::ffi::scratch::scratch;
 use crate::pg::ffi::staged::{Cells, RowSource};
 use crate::pg::report::Fault;
 use crate::pg::settings;
-use crate::pg::spi::profiles::{self, Document, Key};
+use crate::pg::spi::profiles::{self, Document, Key, Wanted};
 use crate::pg::spi::relation::Relation;
 use crate::pg::spi::text_rows::{Stored, TextTarget};
 use crate::pg::text;
@@ -82,12 +83,15 @@ struct NewRow {
 }
 
 impl TextBackfill<'_> {
-    /// Embeds the profiles between two days, both included, at most `limit`; one entry per profile.
+    /// Embeds the profiles that are wanted and belong to `part` by their source id; one entry per profile.
     ///
     /// Errors: whatever loading the model, reading and writing raise; then nothing is written. A single
     /// profile that cannot be embedded is an entry, not an error.
-    pub fn run(&self, from: Day, to: Day, limit: Option<i32>) -> Result<Vec<Entry>, Fault> {
-        let keys = profiles::keys(self.profiles, from, to, limit)?;
+    pub fn run(&self, wanted: &Wanted<'_>, part: Part) -> Result<Vec<Entry>, Fault> {
+        let mut keys = profiles::keys(self.profiles, wanted)?;
+        if part != Part::WHOLE {
+            keys.retain(|key| part.has(&source_id(key)));
+        }
         if !self.target.unique() {
             self.target.lock()?;
         }

@@ -88,5 +88,5 @@ macro_rules! readers {
     };
 }
 readers! {
-    text -> String, bytes -> Vec<u8>, date -> Date, int -> i32, float -> f64,
+    text -> String, bytes -> Vec<u8>, date -> Date, int -> i32, long -> i64, float -> f64,
 }

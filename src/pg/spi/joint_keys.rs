@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use pgrx::datum::{Date, DatumWithOid};
 
 use super::joint_search::ENTITY;
+use super::listed::{Listed, listed};
 use super::query::{required, select};
 use super::relation::Relation;
 use crate::engine::Day;
@@ -138,10 +139,7 @@ pub struct Wanted<'a> {
 /// Entities and days that a branch has a vector of, by day and entity.
 pub fn of_branch(table: &Relation, leaf: &Leaf, wanted: &Wanted<'_>) -> Result<Vec<Key>, Fault> {
     let (condition, mut args) = of_leaf(leaf);
-    let entity = match leaf.table {
-        Table::Joint => ENTITY,
-        Table::Numeric | Table::Text => "t.entity_id::pg_catalog.text",
-    };
+    let entity = entity_of(leaf);
     let sql = format!(
         "SELECT DISTINCT t.as_of_date::pg_catalog.date, {entity} COLLATE \"C\" FROM {} t \
          WHERE {condition} AND t.vector IS NOT NULL AND {entity} IS NOT NULL \
@@ -172,6 +170,64 @@ pub fn of_branch(table: &Relation, leaf: &Leaf, wanted: &Wanted<'_>) -> Result<V
         let day = Day(required(row.date(1)?)?.to_pg_epoch_days());
         Ok(Key { set, instrument, issuer, ..Key::plain(entity, day) })
     })
+}
+
+/// Issuers that have a profile between two days, in byte order, with their dates.
+pub fn listed_profiles(
+    profiles: &Relation,
+    (from, to): (Day, Day),
+    issuer_ids: Option<&[String]>,
+) -> Result<Vec<Listed>, Fault> {
+    let keys = format!(
+        "SELECT DISTINCT p.issuer_id::pg_catalog.text AS entity, p.as_of_date::pg_catalog.date AS day \
+         FROM {} p WHERE p.issuer_id IS NOT NULL \
+           AND p.as_of_date OPERATOR(pg_catalog.>=) $1 AND p.as_of_date OPERATOR(pg_catalog.<=) $2 \
+           AND ($3::pg_catalog.text[] IS NULL OR p.issuer_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3))",
+        profiles.sql
+    );
+    let args = [date(from).into(), date(to).into(), issuer_ids.map(<[String]>::to_vec).into()];
+    listed(&by_entity(&keys), &args)
+}
+
+/// Entities that a branch has a vector of between two days, in byte order, with their dates.
+pub fn listed_branch(
+    table: &Relation,
+    leaf: &Leaf,
+    (from, to): (Day, Day),
+    ids: Option<&[String]>,
+) -> Result<Vec<Listed>, Fault> {
+    let (condition, mut args) = of_leaf(leaf);
+    let entity = entity_of(leaf);
+    let keys = format!(
+        "SELECT DISTINCT {entity} AS entity, t.as_of_date::pg_catalog.date AS day FROM {} t \
+         WHERE {condition} AND t.vector IS NOT NULL AND {entity} IS NOT NULL \
+           AND t.as_of_date OPERATOR(pg_catalog.>=) $4 AND t.as_of_date OPERATOR(pg_catalog.<=) $5 \
+           AND ($6::pg_catalog.text[] IS NULL OR {entity} OPERATOR(pg_catalog.=) ANY ($6))",
+        table.sql
+    );
+    args.extend::<[DatumWithOid<'static>; 3]>([
+        date(from).into(),
+        date(to).into(),
+        ids.map(<[String]>::to_vec).into(),
+    ]);
+    listed(&by_entity(&keys), &args)
+}
+
+/// Keys counted by entity.
+fn by_entity(keys: &str) -> String {
+    format!(
+        "SELECT k.entity, pg_catalog.count(*)::pg_catalog.int8, \
+           pg_catalog.sum(k.day OPERATOR(pg_catalog.-) '2000-01-01'::pg_catalog.date)::pg_catalog.int8 \
+         FROM ({keys}) k GROUP BY 1 ORDER BY k.entity COLLATE \"C\""
+    )
+}
+
+/// The entity of a row of a branch's table.
+fn entity_of(leaf: &Leaf) -> &'static str {
+    match leaf.table {
+        Table::Joint => ENTITY,
+        Table::Numeric | Table::Text => "t.entity_id::pg_catalog.text",
+    }
 }
 
 /// Condition and arguments 1 to 3 for the rows of a branch's model.

@@ -10,6 +10,7 @@ use super::relation::Relation;
 use super::spaces::SpaceRow;
 use crate::engine::Day;
 use crate::engine::joint::space::{EntityType, Leaf, Table};
+use crate::pg::backfill::OnExisting;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::Fault;
 
@@ -40,6 +41,17 @@ pub struct JointTarget {
     unique: bool,
 }
 
+/// What a run has to know of the rows that its keys have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing: there are none, or none that matter.
+    None,
+    /// Whether there is one.
+    Row,
+    /// What it was made from, too.
+    Digest,
+}
+
 /// The tables that branches are read from.
 #[derive(Debug)]
 pub struct Sources {
@@ -65,6 +77,20 @@ impl JointTarget {
     /// Whether the table allows one row per key.
     pub fn unique(&self) -> bool {
         self.unique
+    }
+
+    /// Whether `on_existing` makes sense for the table.
+    ///
+    /// Errors: [`Fault::AppendToUnique`] (55000), [`Fault::NoInputDigest`] (42703).
+    pub fn allows(&self, on_existing: OnExisting) -> Result<(), Fault> {
+        let relation = || self.relation.sql.clone();
+        match on_existing {
+            OnExisting::Append if self.unique => Err(Fault::AppendToUnique { relation: relation() }),
+            OnExisting::Update if !self.relation.has_column("input_digest") => {
+                Err(Fault::NoInputDigest { relation: relation() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Holds off other runs that write the same space until the transaction ends. A writing statement, so that
@@ -133,7 +159,7 @@ impl JointTarget {
 
     /// Reads the branches of every key, fuses them through `embed_fuse_branches`, and writes what comes of
     /// it: one statement.
-    pub fn insert(&self, row: &SpaceRow, sources: &Sources, keys: &[Key], look: bool) -> Result<u64, Fault> {
+    pub fn insert(&self, row: &SpaceRow, sources: &Sources, keys: &[Key], look: Look) -> Result<u64, Fault> {
         let mut args: Vec<DatumWithOid<'static>> = key_args(keys);
         args.extend::<[DatumWithOid<'static>; 3]>([
             row.joint_type.clone().into(),
@@ -147,20 +173,12 @@ impl JointTarget {
             .map(|(index, leaf)| self.branch(index, leaf, sources, &mut args))
             .collect::<Result<_, Fault>>()?;
         let vectors: Vec<String> = (0..leaves.len()).map(|index| format!("b{index}.vector")).collect();
-        let existing = if look {
-            format!(
-                "(SELECT true FROM {} t WHERE {} LIMIT 1)",
-                self.relation.sql,
-                key_condition("$8", "$9", "$10")
-            )
-        } else {
-            "NULL::pg_catalog.bool".to_owned()
-        };
+        let (stored, existing) = self.existing(look);
         let lineage: Vec<_> = LINEAGE.iter().filter(|(name, _)| self.relation.has_column(name)).collect();
         let sql = format!(
             "INSERT INTO {target} (joint_type, as_of_date, entity_scope, model_id, vector{names}) \
-             SELECT $8, k.day, {scope}, $9, f.vector{values} FROM {KEYS} {joins} \
-             CROSS JOIN LATERAL {schema}.embed_fuse_branches(k.n, {existing}, ARRAY[{vectors}]) AS f{conflict}",
+             SELECT $8, k.day, {scope}, $9, f.vector{values} FROM {KEYS} {joins}{existing} \
+             CROSS JOIN LATERAL {schema}.embed_fuse_branches(k.n, {stored}, ARRAY[{vectors}]) AS f{conflict}",
             target = self.relation.sql,
             names = lineage.iter().map(|(name, _)| format!(", {name}")).collect::<String>(),
             values = lineage.iter().map(|(_, value)| format!(", {value}")).collect::<String>(),
@@ -171,6 +189,30 @@ impl JointTarget {
             conflict = self.conflict(&lineage),
         );
         execute(&sql, &args)
+    }
+
+    /// What `embed_fuse_branches` is told of a key's row, and the join that finds it.
+    fn existing(&self, look: Look) -> (&'static str, String) {
+        const COLUMNS: &str = "e.there, e.digest, e.bytes";
+        let rows = format!("FROM {} t WHERE {}", self.relation.sql, key_condition("$8", "$9", "$10"));
+        let bytes = "pg_catalog.octet_length(t.vector::pg_catalog.bytea)";
+        let row = match look {
+            Look::None => return ("NULL, NULL, NULL", String::new()),
+            Look::Row => {
+                format!(
+                    "SELECT true AS there, NULL::pg_catalog.uuid AS digest, NULL::pg_catalog.int4 AS bytes {rows} LIMIT 1"
+                )
+            }
+            Look::Digest if self.unique => {
+                format!("SELECT true AS there, t.input_digest AS digest, {bytes} AS bytes {rows} LIMIT 1")
+            }
+            // Of several rows none is the row of the key.
+            Look::Digest => format!(
+                "SELECT true AS there, CASE pg_catalog.count(*) WHEN 1 THEN (pg_catalog.array_agg(t.input_digest))[1] END AS digest, \
+                   pg_catalog.max({bytes}) AS bytes {rows} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0"
+            ),
+        };
+        (COLUMNS, format!(" LEFT JOIN LATERAL ({row}) e ON true"))
     }
 
     fn conflict(&self, lineage: &[&(&str, &str)]) -> String {

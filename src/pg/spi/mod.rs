@@ -8,6 +8,7 @@ pub mod joint_keys;
 pub mod joint_list;
 pub mod joint_rows;
 pub mod joint_search;
+pub mod listed;
 pub mod migrations;
 pub mod models;
 pub mod named_rows;

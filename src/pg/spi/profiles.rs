@@ -2,9 +2,12 @@
 
 use pgrx::datum::Date;
 
+use super::extension::schema;
+use super::listed::{Listed, listed};
 use super::query::{required, select};
 use super::relation::Relation;
 use crate::engine::Day;
+use crate::engine::partition::Part;
 use crate::engine::text::document;
 use crate::pg::report::Fault;
 
@@ -32,8 +35,21 @@ pub struct Key {
 /// The text of a profile, or why it has none.
 pub type Document = Result<String, &'static str>;
 
-/// The profiles between two days, both included, by date and issuer in byte order; at most `limit`.
-pub fn keys(profiles: &Relation, from: Day, to: Day, limit: Option<i32>) -> Result<Vec<Key>, Fault> {
+/// Which profiles are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// First day.
+    pub from: Day,
+    /// Last day.
+    pub to: Day,
+    /// Issuers, if named.
+    pub issuers: Option<&'a [String]>,
+    /// Most profiles.
+    pub limit: Option<i32>,
+}
+
+/// The profiles that are asked for, by date and issuer in byte order.
+pub fn keys(profiles: &Relation, wanted: &Wanted<'_>) -> Result<Vec<Key>, Fault> {
     let sql = format!(
         "SELECT p.issuer_id::pg_catalog.text, p.as_of_date::pg_catalog.date, \
            pg_catalog.count(*)::pg_catalog.text, \
@@ -41,10 +57,13 @@ pub fn keys(profiles: &Relation, from: Day, to: Day, limit: Option<i32>) -> Resu
          FROM {} p \
          WHERE p.as_of_date OPERATOR(pg_catalog.>=) $1 AND p.as_of_date OPERATOR(pg_catalog.<=) $2 \
            AND p.issuer_id IS NOT NULL \
+           AND ($4::pg_catalog.text[] IS NULL OR p.issuer_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($4)) \
          GROUP BY 1, 2 ORDER BY 2, p.issuer_id::pg_catalog.text COLLATE \"C\" LIMIT $3",
         profiles.sql
     );
-    select(&sql, &[date(from).into(), date(to).into(), limit.into()], |row| {
+    let issuers = wanted.issuers.map(<[String]>::to_vec);
+    let args = [date(wanted.from).into(), date(wanted.to).into(), wanted.limit.into(), issuers.into()];
+    select(&sql, &args, |row| {
         Ok(Key {
             issuer_id: required(row.text(1)?)?,
             day: Day(required(row.date(2)?)?.to_pg_epoch_days()),
@@ -52,6 +71,40 @@ pub fn keys(profiles: &Relation, from: Day, to: Day, limit: Option<i32>) -> Resu
             bytes: number(row.text(4)?),
         })
     })
+}
+
+/// The issuers that have a profile between two days, both included, in byte order, at most `limit`; of each, the
+/// dates whose source id belongs to `part`.
+pub fn issuers(
+    profiles: &Relation,
+    (from, to): (Day, Day),
+    limit: Option<i32>,
+    part: Part,
+) -> Result<Vec<Listed>, Fault> {
+    // Spelt as `source_id` in `backfill::text` does.
+    let source_id = "(p.issuer OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) pg_catalog.to_char(p.day, 'YYYY-MM-DD'))";
+    let mine = match part {
+        Part::WHOLE => "true".to_owned(),
+        _ => format!("{}.embed_partition({source_id}, $4) OPERATOR(pg_catalog.=) $5", schema()?),
+    };
+    let sql = format!(
+        "SELECT p.issuer, (pg_catalog.count(*) FILTER (WHERE {mine}))::pg_catalog.int8, \
+           COALESCE(pg_catalog.sum(p.day OPERATOR(pg_catalog.-) '2000-01-01'::pg_catalog.date) FILTER (WHERE {mine}), 0)::pg_catalog.int8 \
+         FROM (SELECT DISTINCT p.issuer_id::pg_catalog.text AS issuer, p.as_of_date::pg_catalog.date AS day FROM {} p \
+                WHERE p.as_of_date OPERATOR(pg_catalog.>=) $1 AND p.as_of_date OPERATOR(pg_catalog.<=) $2 \
+                  AND p.issuer_id IS NOT NULL) p \
+         WHERE $4::pg_catalog.int4 IS NOT NULL AND $5::pg_catalog.int4 IS NOT NULL \
+         GROUP BY 1 ORDER BY p.issuer COLLATE \"C\" LIMIT $3",
+        profiles.sql
+    );
+    let args = [
+        date(from).into(),
+        date(to).into(),
+        limit.into(),
+        i32::try_from(part.of).unwrap_or(i32::MAX).into(),
+        i32::try_from(part.number).unwrap_or(i32::MAX).into(),
+    ];
+    listed(&sql, &args)
 }
 
 /// Cuts `keys` into pages that can be read at once, as index ranges.
