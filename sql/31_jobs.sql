@@ -160,6 +160,7 @@ BEGIN
         INSERT INTO @extschema@.embed_jobs (procedure, arguments, digest)
         VALUES (procedure, arguments, key) RETURNING * INTO found;
     END IF;
+    RAISE LOG 'job % begins, run %: % %', found.job_id, found.run, procedure, arguments;
     RETURN found.job_id;
 END
 $body$;
@@ -290,6 +291,7 @@ AS $body$
 BEGIN
     UPDATE @extschema@.embed_jobs AS j SET finished_at = clock_timestamp(), updated_at = clock_timestamp()
      WHERE j.job_id = embed_job_finish.job_id;
+    RAISE LOG '%', @extschema@.embed_job_message(job_id);
 END
 $body$;
 

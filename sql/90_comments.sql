@@ -61,6 +61,9 @@ COMMENT ON PROCEDURE backfill_profile_text_range(date, date, text, int, text, re
     'Computes and stores the vectors of profile texts over a range of dates in committed batches: can be cancelled, resumes where it stopped, leaves what is up to date.';
 COMMENT ON PROCEDURE backfill_joint_range(text, date, date, text[], text, text, text, text, jsonb, int, int, text, regclass, regclass, regclass, regclass, regclass, regclass, int, int, int, boolean) IS
     'Computes and stores joint vectors over a range of dates in committed batches: can be cancelled, resumes where it stopped, leaves what is up to date.';
+COMMENT ON FUNCTION embed_status() IS
+    'Versions of library, SQL objects and ONNX Runtime, digests of text models, settings, jobs; with a warning where something does not fit.';
+COMMENT ON FUNCTION embed_library_status() IS 'Internal: what the library knows for embed_status().';
 COMMENT ON FUNCTION embed_partition(text, int) IS
     'Which part of a split into so many an entity belongs to, from 1; the same on every machine.';
 COMMENT ON TABLE embed_jobs IS

@@ -17,10 +17,13 @@ use pgrx::prelude::*;
 pgrx::pg_module_magic!(name, version);
 
 /// Called by the server when the library is loaded, by a first call or preloaded. Text models are loaded
-/// later, on first use and never in the postmaster.
+/// later, on first use, or while a session starts; never in the postmaster.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
+    if ffi::connect::is_starting() {
+        text::warm_up();
+    }
 }
 
 pgrx::extension_sql_file!("../../sql/00_preconditions.sql", name = "preconditions", bootstrap);
@@ -118,5 +121,10 @@ pgrx::extension_sql_file!(
         api::models::register_numeric_model,
         api::models::drop_embedding_model,
     ]
+);
+pgrx::extension_sql_file!(
+    "../../sql/70_status.sql",
+    name = "status",
+    requires = ["jobs", api::about::embed_version, api::about::embed_library_status]
 );
 pgrx::extension_sql_file!("../../sql/90_comments.sql", name = "comments", finalize);

@@ -20,6 +20,8 @@ static MODEL_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static ONNXRUNTIME_LIBRARY: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"$libdir/prometheus_embed/libonnxruntime.so.1.28.0"));
 
+static PRELOAD_MODELS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
 /// Makes the settings known to the server.
 pub fn register() {
     GucRegistry::define_int_guc(
@@ -68,6 +70,14 @@ pub fn register() {
         GucContext::Suset,
         GucFlags::SUPERUSER_ONLY,
     );
+    GucRegistry::define_string_guc(
+        c"prometheus_embed.preload_models",
+        c"Text models that a session loads when it starts, by their ids with commas between them.",
+        c"Works for sessions that load the library when they start: session_preload_libraries = 'prometheus_embed'.",
+        &PRELOAD_MODELS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     reserve_prefix();
 }
 
@@ -95,6 +105,12 @@ pub fn model_directory() -> PathBuf {
 /// Most bytes of loaded models.
 pub fn model_memory_limit() -> u64 {
     u64::try_from(MODEL_MEMORY_LIMIT.get()).unwrap_or(0) << 20
+}
+
+/// Ids of the models that a session loads when it starts.
+pub fn preload_models() -> Vec<String> {
+    let value = PRELOAD_MODELS.get().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+    value.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()
 }
 
 /// The ONNX Runtime library; empty when unset.

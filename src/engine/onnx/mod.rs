@@ -6,4 +6,6 @@ mod pool;
 mod runtime;
 mod session;
 
+pub use cpu::kind as cpu_kind;
 pub use pool::{LoadRequest, Loaded, ModelPool, Usage};
+pub use runtime::{check as check_runtime, loaded_build};

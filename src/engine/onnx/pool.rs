@@ -47,6 +47,8 @@ pub struct Loaded {
     pub bytes: u64,
     /// Whether the form packed for this CPU is in use.
     pub packed: bool,
+    /// Whether the plain form is in use because CPU or runtime are not those the graph was packed for.
+    pub fallback: bool,
     /// Files whose digest was computed because no seal vouched for them.
     pub files_read: usize,
     /// Time it took to load.
@@ -127,6 +129,12 @@ impl ModelPool {
         Ok(loaded)
     }
 
+    /// Whether the model of `request` is loaded, or is known to fail.
+    pub fn knows(&self, request: &LoadRequest) -> bool {
+        self.models.iter().any(|loaded| loaded.request == *request)
+            || self.failures.iter().any(|(failed, _)| failed == request)
+    }
+
     /// The models in memory.
     pub fn loaded(&self) -> &[Loaded] {
         &self.models
@@ -159,6 +167,7 @@ impl ModelPool {
             model: TextModel::new(spec, tokenizer, Box::new(encoder)),
             bytes: files.manifest.bytes(),
             packed,
+            fallback: !packed && files.manifest.built.is_some(),
             files_read,
             load_time: started.elapsed(),
             usage: Usage::default(),

@@ -51,8 +51,16 @@ impl Runtime {
     }
 }
 
+/// What the library of this process says about its build, once one was loaded.
+pub fn loaded_build() -> Option<&'static str> {
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|runtime| runtime.build())
+}
+
 /// Whether a library can be at `path`, without loading it.
-fn check(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// [`TextError::RuntimeNotConfigured`], [`TextError::RuntimeMissing`].
+pub fn check(path: &Path) -> Result<()> {
     if path.as_os_str().is_empty() {
         return Err(TextError::RuntimeNotConfigured.into());
     }

@@ -13,6 +13,8 @@ pub mod pool;
 mod tests;
 #[cfg(feature = "onnx")]
 mod tokenize;
+#[cfg(feature = "onnx")]
+mod word_piece;
 
 pub use error::TextError;
 #[cfg(feature = "onnx")]

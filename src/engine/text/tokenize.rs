@@ -2,12 +2,28 @@
 //! limit. What `tokenizer.json` says about truncation and padding is ignored: the file of all-MiniLM-L6-v2
 //! says 128, which nobody's Python uses.
 
+use tokenizers::{
+    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+};
+
 use super::super::{Result, host::Host};
-use super::{error::TextError, pieces::pieces};
+use super::{error::TextError, pieces::pieces, word_piece::WordPieces};
+
+/// The library's tokenizer around a word-piece model of ours.
+type Compact =
+    TokenizerImpl<WordPieces, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+/// A tokenizer of the library.
+enum Inner {
+    /// Of a BERT-type model: its vocabulary in a tenth of the memory.
+    Compact(Box<Compact>),
+    /// Of any other model.
+    Library(Box<tokenizers::Tokenizer>),
+}
 
 /// A tokenizer with the limit of its model.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
     model: String,
     before: Vec<u32>,
     after: Vec<u32>,
@@ -32,9 +48,7 @@ impl Tokenizer {
         // Its thread pool would make threads in a process that must have one.
         tokenizers::utils::parallelism::set_parallelism(false);
         let refuse = |problem: String| TextError::Tokenizer { model: model.to_owned(), problem };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| refuse(e.to_string()))?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| refuse(e.to_string()))?;
+        let inner = Inner::from_json(json).map_err(|e| refuse(e.to_string()))?;
         let (before, after) = special_tokens(&inner).map_err(refuse)?;
         if before.len() + after.len() >= max_tokens {
             return Err(refuse(format!("a limit of {max_tokens} tokens leaves no room for text")).into());
@@ -78,12 +92,12 @@ impl Tokenizer {
 
     /// The largest token id there is.
     pub fn largest_id(&self) -> u32 {
-        self.inner.get_vocab(true).into_values().max().unwrap_or(0)
+        self.inner.largest_id()
     }
 
     fn plain(&self, piece: &str) -> Result<tokenizers::Encoding> {
         self.inner
-            .encode_fast(piece, false)
+            .encode(piece, false)
             .map_err(|e| TextError::Tokenizer { model: self.model.clone(), problem: e.to_string() }.into())
     }
 }
@@ -94,11 +108,43 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
+impl Inner {
+    /// Without the padding and the truncation that the JSON may ask for.
+    fn from_json(json: &[u8]) -> tokenizers::Result<Self> {
+        if let Ok(mut compact) = Compact::from_bytes(json) {
+            compact.with_padding(None);
+            compact.with_truncation(None)?;
+            return Ok(Self::Compact(Box::new(compact)));
+        }
+        let mut library = tokenizers::Tokenizer::from_bytes(json)?;
+        library.with_padding(None);
+        library.with_truncation(None)?;
+        Ok(Self::Library(Box::new(library)))
+    }
+
+    fn encode(&self, text: &str, special: bool) -> tokenizers::Result<tokenizers::Encoding> {
+        match self {
+            Self::Compact(compact) => compact.encode_fast(text, special),
+            Self::Library(library) => library.encode_fast(text, special),
+        }
+    }
+
+    fn largest_id(&self) -> u32 {
+        match self {
+            Self::Compact(compact) => {
+                let added = compact.get_added_vocabulary().get_vocab().values().copied().max();
+                compact.get_model().largest_id().max(added.unwrap_or(0))
+            }
+            Self::Library(library) => library.get_vocab(true).into_values().max().unwrap_or(0),
+        }
+    }
+}
+
 /// What the tokenizer puts before and after the tokens of a text.
-fn special_tokens(tokenizer: &tokenizers::Tokenizer) -> std::result::Result<(Vec<u32>, Vec<u32>), String> {
+fn special_tokens(tokenizer: &Inner) -> std::result::Result<(Vec<u32>, Vec<u32>), String> {
     let sample = "a";
-    let with = tokenizer.encode_fast(sample, true).map_err(|e| e.to_string())?;
-    let without = tokenizer.encode_fast(sample, false).map_err(|e| e.to_string())?;
+    let with = tokenizer.encode(sample, true).map_err(|e| e.to_string())?;
+    let without = tokenizer.encode(sample, false).map_err(|e| e.to_string())?;
     let (with, without) = (with.get_ids(), without.get_ids());
     if without.is_empty() {
         return Err("it finds no token in a letter".to_owned());
@@ -108,4 +154,38 @@ fn special_tokens(tokenizer: &tokenizers::Tokenizer) -> std::result::Result<(Vec
     let (before, rest) = with.split_at(at);
     let after = rest.get(without.len()..).unwrap_or_default();
     Ok((before.to_vec(), after.to_vec()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn json(model: serde_json::Value) -> Vec<u8> {
+        let json = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [
+                {"id": 9, "content": "[NEW]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+            "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null, "model": model,
+        });
+        json.to_string().into_bytes()
+    }
+
+    #[test]
+    fn models_other_than_word_pieces_are_the_librarys() {
+        let words =
+            serde_json::json!({"type": "WordLevel", "unk_token": "u", "vocab": {"u": 0, "a": 1, "b": 2}});
+        let tokenizer = Tokenizer::from_json(&json(words), "words", 8).unwrap();
+        assert!(matches!(tokenizer.inner, Inner::Library(_)));
+        assert_eq!(tokenizer.encode("a c b", &crate::engine::host::Unattended).unwrap().ids, [1, 0, 2]);
+        let pieces = serde_json::json!({"type": "WordPiece", "unk_token": "u", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 9, "vocab": {"u": 0, "a": 1, "##b": 2}});
+        let tokenizer = Tokenizer::from_json(&json(pieces), "pieces", 8).unwrap();
+        assert!(matches!(tokenizer.inner, Inner::Compact(_)));
+        // A token that was added after the vocabulary takes the next free number.
+        assert_eq!(
+            tokenizer.encode("ab[NEW] c", &crate::engine::host::Unattended).unwrap().ids,
+            [1, 2, 3, 0]
+        );
+        assert_eq!(tokenizer.largest_id(), 3);
+    }
 }

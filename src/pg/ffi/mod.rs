@@ -5,6 +5,7 @@
 pub mod aggregate;
 pub mod array;
 pub mod bytea;
+pub mod connect;
 pub mod host;
 pub mod interrupts;
 pub mod json;
@@ -14,3 +15,4 @@ pub mod row;
 pub mod scratch;
 pub mod staged;
 pub mod transaction;
+pub mod wait;
