@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # They stand behind views: with a SET clause the planner could not look into them, and they would find no table of
 # the caller's. Their bodies qualify everything but the data tables.
-BEHIND_VIEWS = {"embed_joint_profiles", "embed_joint_portfolios", "embed_coverage", "embed_health"}
+BEHIND_VIEWS = {"embed_joint_profiles", "embed_joint_portfolios", "embed_coverage", "embed_health", "embed_cross_sections"}
 
 CREATED = re.compile(r"^\s*CREATE TABLE (?:IF NOT EXISTS )?([a-z_]+) \(", re.MULTILINE)
 COMMITS = re.compile(r"^\s*COMMIT;", re.MULTILINE)

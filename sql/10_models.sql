@@ -46,7 +46,7 @@ VALUES ('num-regime-core-v2', 'numeric', 384, '{
        'How an instrument moves against the market: residual returns by lag, for windows of 63 to 504 days.', true),
        ('num-stab-core-v2', 'numeric', 384, '{
         "encoder": "pipeline", "price_column": "adjusted_close",
-        "window": {"min_fill": 0.5, "look_back": 2, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10},
+        "window": {"min_fill": 0.5, "look_back": 1.5, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10},
         "channels": [
           {"feature": "realised_volatility", "days": 21,
            "standardise": {"kind": "reference", "center": -1.4, "scale": 0.5}, "clip": 3},

@@ -12,6 +12,17 @@ CREATE AGGREGATE @extschema@.embed_price_series(trade_date date, price float8, v
     PARALLEL = SAFE
 );
 
+CREATE AGGREGATE @extschema@.embed_price_series(trade_date date, price float8, volume float8, close float8) (
+    SFUNC = embed_price_series_adjusted_step,
+    STYPE = internal,
+    SSPACE = 256,
+    FINALFUNC = embed_price_series_pack,
+    COMBINEFUNC = embed_price_series_combine,
+    SERIALFUNC = embed_price_series_pack,
+    DESERIALFUNC = embed_price_series_unpack,
+    PARALLEL = SAFE
+);
+
 CREATE AGGREGATE @extschema@.embed_market_sums(series bytea, max_gap_days int) (
     SFUNC = embed_market_sums_step,
     STYPE = internal,

@@ -18,9 +18,10 @@ CREATE FUNCTION pad_to_dim(elements integer[], dim integer DEFAULT 384) RETURNS 
 
 CREATE FUNCTION num_window_embed(instrument_id text, as_of text, window_days integer DEFAULT 63,
                                  model_id text DEFAULT 'num-regime-core-v1',
-                                 prices regclass DEFAULT pg_catalog.to_regclass('prices_daily')) RETURNS bytea
+                                 prices regclass DEFAULT pg_catalog.to_regclass('prices_daily'),
+                                 instruments regclass DEFAULT pg_catalog.to_regclass('instruments')) RETURNS bytea
     LANGUAGE sql STABLE PARALLEL SAFE COST 5000
-    RETURN @extschema@.num_window_embed(instrument_id, as_of::pg_catalog.date, window_days, model_id, prices);
+    RETURN @extschema@.num_window_embed(instrument_id, as_of::pg_catalog.date, window_days, model_id, prices, instruments);
 
 CREATE FUNCTION backfill_numeric(
     start_date text, end_date text, window_days integer DEFAULT 63, market_id text DEFAULT NULL,

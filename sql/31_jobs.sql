@@ -244,9 +244,11 @@ CREATE FUNCTION @extschema@.embed_job_step(job_id bigint, batch text[], scope by
 BEGIN ATOMIC
     SELECT CASE j.procedure
            WHEN 'backfill_numeric_range' THEN (
-               SELECT @extschema@.embed_numeric_job_step($2, $3, a.window_days, a.model_id, a.on_existing, a.prices, a.target)
+               SELECT @extschema@.embed_numeric_job_step($2, $3, a.window_days, a.model_id, a.on_existing, a.prices,
+                                                             a.instruments, a.target)
                  FROM pg_catalog.jsonb_to_record(j.arguments)
-                   AS a(window_days integer, model_id text, on_existing text, prices regclass, target regclass))
+                   AS a(window_days integer, model_id text, on_existing text, prices regclass, instruments regclass,
+                        target regclass))
            WHEN 'backfill_profile_text_range' THEN (
                SELECT @extschema@.embed_text_job_step($2, a.start_date, a.end_date, a.model_id, a.on_existing, a.profiles,
                                                       a.target, a.partition, a.partitions)

@@ -68,7 +68,7 @@ BEGIN
     -- Dates and market are those of all partitions.
     SELECT s.dates, s.digest, s.scope INTO scope
       FROM @extschema@.embed_numeric_job_scope(entities, start_date, end_date, window_days, model_id, on_existing,
-                                               prices, target) AS s;
+                                               prices, instruments, target) AS s;
     entities := @extschema@.embed_partition_of(entities, partition, partitions);
     -- About a second's work for a commit, and for a look at whether to stop.
     CALL @extschema@.embed_job_run(

@@ -116,6 +116,56 @@ AS $view$
      GROUP BY 1, 2, 3, 4
 $view$;
 
+-- The newest cross-section of each model: texts whose id ends in no date are one, whatever their age. At most 256
+-- vectors of it are compared, those whose ids have the smallest hashes.
+CREATE FUNCTION @extschema@.embed_cross_sections()
+    RETURNS TABLE (modality text, joint_type text, entity_type text, model_id text, as_of_date date, spread float8[])
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
+AS $view$
+    WITH dated AS (
+        SELECT t.source_type::pg_catalog.text AS source_type, t.model_id::pg_catalog.text AS model_id,
+               t.source_id::pg_catalog.text AS id,
+               CASE WHEN t.source_id::pg_catalog.text OPERATOR(pg_catalog.~) ':\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$'
+                    THEN pg_catalog.to_date(pg_catalog.right(t.source_id::pg_catalog.text, 10), 'YYYY-MM-DD') END AS day,
+               t.vector
+          FROM text_embeddings t
+    ), newest AS (
+        SELECT 'numeric' AS modality, NULL::pg_catalog.text AS joint_type, n.entity_type::pg_catalog.text AS entity_type,
+               n.model_id::pg_catalog.text AS model_id, pg_catalog.max(n.as_of_date) AS day
+          FROM numeric_window_embeddings n GROUP BY 3, 4
+        UNION ALL
+        SELECT 'text', NULL, d.source_type, d.model_id, pg_catalog.max(d.day) FROM dated d GROUP BY 3, 4
+        UNION ALL
+        SELECT 'joint', j.joint_type::pg_catalog.text, j.entity_scope OPERATOR(pg_catalog.->>) 'entity_type',
+               j.model_id::pg_catalog.text, pg_catalog.max(j.as_of_date)
+          FROM joint_embeddings j GROUP BY 2, 3, 4
+    )
+    SELECT w.modality, w.joint_type, w.entity_type, w.model_id, w.day,
+           CASE w.modality
+           WHEN 'numeric' THEN (
+               SELECT @extschema@.embed_spread(n.entity_id::pg_catalog.text, n.window_spec OPERATOR(pg_catalog.->>) 'window_days', n.vector)
+                 FROM numeric_window_embeddings n
+                WHERE n.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) w.entity_type
+                  AND n.model_id::pg_catalog.text OPERATOR(pg_catalog.=) w.model_id
+                  AND n.as_of_date OPERATOR(pg_catalog.=) w.day)
+           WHEN 'text' THEN (
+               SELECT @extschema@.embed_spread(d.id, NULL, d.vector) FROM dated d
+                WHERE d.source_type OPERATOR(pg_catalog.=) w.entity_type AND d.model_id OPERATOR(pg_catalog.=) w.model_id
+                  AND d.day IS NOT DISTINCT FROM w.day)
+           ELSE (
+               SELECT @extschema@.embed_spread(COALESCE(
+                          j.entity_scope OPERATOR(pg_catalog.->>) 'entity_id', j.entity_scope OPERATOR(pg_catalog.->>) 'portfolio_id',
+                          (j.entity_scope OPERATOR(pg_catalog.->>) 'scenario_set_id') OPERATOR(pg_catalog.||) ':'
+                              OPERATOR(pg_catalog.||) (j.entity_scope OPERATOR(pg_catalog.->>) 'scenario_id'),
+                          j.entity_scope OPERATOR(pg_catalog.->>) 'issuer_id'), NULL, j.vector)
+                 FROM joint_embeddings j
+                WHERE j.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) w.joint_type
+                  AND j.model_id::pg_catalog.text OPERATOR(pg_catalog.=) w.model_id
+                  AND (j.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') IS NOT DISTINCT FROM w.entity_type
+                  AND j.as_of_date OPERATOR(pg_catalog.=) w.day) END
+      FROM newest w
+$view$;
+
 CREATE VIEW @extschema@.joint_profiles AS
 SELECT p.as_of_date, p.issuer_id, p.instrument_id, p.region, p.source, p.model_id, p.dim, p.l2_norm, p.joint_id, p.created_at
   FROM @extschema@.embed_joint_profiles() p;
@@ -131,7 +181,18 @@ SELECT c.modality, c.joint_type, c.entity_type, c.model_id, c.as_of_date, c.expe
 
 CREATE VIEW @extschema@.embedding_health AS
 SELECT h.modality, h.joint_type, h.entity_type, h.model_id, h.embeddings, h.without_vector, h.min_bytes, h.max_bytes,
-       h.min_norm, h.max_norm, h.zero, h.non_finite, h.malformed
-  FROM @extschema@.embed_health() h;
+       h.min_norm, h.max_norm, h.zero, h.non_finite, h.malformed,
+       s.as_of_date AS cross_section_date, s.spread[1]::int AS compared, s.spread[2] AS nearest_cosine, s.spread[3] AS median_cosine,
+       nullif(concat_ws('; ',
+           CASE WHEN s.spread[1] >= 10 AND s.spread[3] > 0.8
+                THEN format('collapsed: any two of %s vectors have a median cosine of %s', s.spread[1]::int, round(s.spread[3]::numeric, 4)) END,
+           CASE WHEN h.non_finite > 0 THEN h.non_finite || ' not finite' END,
+           CASE WHEN h.zero > 0 THEN h.zero || ' of norm 0' END,
+           CASE WHEN h.malformed > 0 THEN h.malformed || ' malformed' END,
+           CASE WHEN h.min_bytes <> h.max_bytes THEN 'of different dimensions' END), '') AS warning
+  FROM @extschema@.embed_health() h
+  LEFT JOIN @extschema@.embed_cross_sections() s
+         ON s.modality = h.modality AND s.joint_type IS NOT DISTINCT FROM h.joint_type
+        AND s.entity_type IS NOT DISTINCT FROM h.entity_type AND s.model_id = h.model_id;
 
 SET LOCAL search_path = @extschema@, pg_temp;

@@ -38,9 +38,9 @@ COMMENT ON FUNCTION pad_to_dim(int[], int) IS
 -- Numeric
 COMMENT ON FUNCTION num_window_embed(float8[], float8[], int, text) IS
     'The vector of the latest window_days prices and volumes, given oldest first.';
-COMMENT ON FUNCTION num_window_embed(text, date, int, text, regclass) IS
+COMMENT ON FUNCTION num_window_embed(text, date, int, text, regclass, regclass) IS
     'The vector of an instrument''s window that ends on a date, looked up in a price table.';
-COMMENT ON FUNCTION num_window_embed(text, text, int, text, regclass) IS
+COMMENT ON FUNCTION num_window_embed(text, text, int, text, regclass, regclass) IS
     'The same for a date given as text, so that a plain literal can be passed.';
 COMMENT ON AGGREGATE num_window_agg(date, float8, float8, int, text) IS
     'The vector of the latest window_days rows, whatever their order; NULL when there are fewer rows than the model allows.';
@@ -123,9 +123,9 @@ COMMENT ON COLUMN embed_job_progress.last_entity IS 'Last entity, in byte order,
 COMMENT ON COLUMN embed_job_progress.arguments IS 'What it was called with.';
 COMMENT ON FUNCTION embed_numeric_job_entities(date, date, int, text, text[], text, int, int, text, regclass, regclass, regclass, int, int, int) IS
     'Internal: checks the arguments of backfill_numeric_range and lists its instruments.';
-COMMENT ON FUNCTION embed_numeric_job_scope(text[], date, date, int, text, text, regclass, regclass) IS
+COMMENT ON FUNCTION embed_numeric_job_scope(text[], date, date, int, text, text, regclass, regclass, regclass) IS
     'Internal: what all batches of backfill_numeric_range share.';
-COMMENT ON FUNCTION embed_numeric_job_step(text[], bytea, int, text, text, regclass, regclass) IS
+COMMENT ON FUNCTION embed_numeric_job_step(text[], bytea, int, text, text, regclass, regclass, regclass) IS
     'Internal: one batch of backfill_numeric_range.';
 COMMENT ON FUNCTION embed_job_is_visible(regrole) IS 'Internal: whether the caller may see the jobs of a role.';
 COMMENT ON FUNCTION embed_job_holder(bigint) IS 'Internal: which backend runs the job of a digest.';
@@ -151,7 +151,7 @@ COMMENT ON FUNCTION embed_job_finish(bigint) IS 'Internal: notes the end of a jo
 COMMENT ON FUNCTION embed_job_message(bigint) IS 'Internal: a line about a job.';
 
 -- Model catalog
-COMMENT ON FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, regclass, text, text, text) IS
+COMMENT ON FUNCTION fit_embedding_model(text, text, date, int, int, text, regclass, regclass, regclass, text, text, text, regclass) IS
     'Learns factors of returns (base of prices), centres and scales (base of named features) or principal components (text base) from what is known at a date, and registers them under a new id.';
 COMMENT ON TABLE embed_model_parts IS
     'What fits learned: matrices of fitted models.';
@@ -187,7 +187,7 @@ COMMENT ON FUNCTION embed_models_guard() IS
     'Trigger function: refuses to change a model, and to drop a built-in one.';
 COMMENT ON TRIGGER embed_models_guard ON embed_models IS
     'A model id never changes its meaning.';
-COMMENT ON FUNCTION register_numeric_model(text, jsonb, text) IS
+COMMENT ON FUNCTION register_numeric_model(text, jsonb, text, bytea) IS
     'Adds a numeric model under a new id, after validating its spec to the last key; returns the id.';
 COMMENT ON FUNCTION drop_embedding_model(text) IS
     'Removes a model that was registered by a user; embeddings made with it stay.';
@@ -214,6 +214,10 @@ COMMENT ON FUNCTION embed_market_sums_unpack(bytea, internal) IS
     'Internal: support function of embed_market_sums.';
 COMMENT ON AGGREGATE embed_price_series(date, float8, float8) IS
     'Internal: daily rows of one instrument in packed form, read by backfills.';
+COMMENT ON AGGREGATE embed_price_series(date, float8, float8, float8) IS
+    'Internal: the same for adjusted prices; volumes are multiplied by close / price.';
+COMMENT ON FUNCTION embed_price_series_adjusted_step(internal, date, float8, float8, float8) IS
+    'Internal: transition function of embed_price_series for adjusted prices.';
 COMMENT ON FUNCTION embed_price_series_step(internal, date, float8, float8) IS
     'Internal: transition function of embed_price_series.';
 COMMENT ON FUNCTION embed_price_series_combine(internal, internal) IS

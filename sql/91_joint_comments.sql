@@ -68,6 +68,11 @@ COMMENT ON FUNCTION show_joint_stab_fragility(date, date, date, text, text, text
 COMMENT ON FUNCTION embed_joint_profiles() IS 'Internal: the rows of view joint_profiles.';
 COMMENT ON FUNCTION embed_joint_portfolios() IS 'Internal: the rows of view joint_portfolios.';
 COMMENT ON FUNCTION embed_coverage() IS 'Internal: the rows of view embedding_coverage.';
+COMMENT ON FUNCTION embed_cross_sections() IS 'Internal: how far the vectors of each model''s newest date lie apart.';
+COMMENT ON AGGREGATE embed_spread(text, text, bytea) IS
+    'Internal: of at most 256 vectors of a cross-section, how many were compared, the median cosine to the nearest, and of all pairs.';
+COMMENT ON FUNCTION embed_spread_step(internal, text, text, bytea) IS 'Internal: adds a vector to embed_spread.';
+COMMENT ON FUNCTION embed_spread_final(internal) IS 'Internal: final function of embed_spread.';
 COMMENT ON FUNCTION embed_health() IS 'Internal: the rows of view embedding_health.';
 
 COMMENT ON VIEW joint_profiles IS 'Joint profiles, one row per issuer and date: the newest, of whatever model.';
@@ -102,7 +107,12 @@ COMMENT ON COLUMN embedding_coverage.expected IS 'Active equities, issuers with 
 COMMENT ON COLUMN embedding_coverage.present IS 'Entities that have a vector.';
 COMMENT ON COLUMN embedding_coverage.missing IS 'Expected less present, at least 0.';
 
-COMMENT ON VIEW embedding_health IS 'Counts, sizes and norms of the embeddings of each model; reads every vector.';
+COMMENT ON VIEW embedding_health IS 'Counts, sizes and norms of the embeddings of each model, and how far those of its newest date lie apart; reads every vector.';
+COMMENT ON COLUMN embedding_health.cross_section_date IS 'Newest date of the model; null for texts without one.';
+COMMENT ON COLUMN embedding_health.compared IS 'Vectors of that date that were compared, at most 256: those whose ids have the smallest hashes.';
+COMMENT ON COLUMN embedding_health.nearest_cosine IS 'Median over them of the cosine to the nearest other.';
+COMMENT ON COLUMN embedding_health.median_cosine IS 'Median cosine of any two.';
+COMMENT ON COLUMN embedding_health.warning IS 'What is wrong; collapsed: the median cosine of at least 10 vectors is above 0.8.';
 COMMENT ON COLUMN embedding_health.modality IS 'numeric, text or joint: the table.';
 COMMENT ON COLUMN embedding_health.joint_type IS 'Joint type; null for other tables.';
 COMMENT ON COLUMN embedding_health.entity_type IS 'Kind of entity; for texts, the source type.';

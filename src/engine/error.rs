@@ -107,6 +107,15 @@ pub enum Error {
         /// Name of the part.
         name: &'static str,
     },
+    /// Weights of a projection that cannot be used.
+    #[error("cannot use the weights of the projection: {problem}")]
+    Weights {
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// The file or the graph of a projection.
+    #[error(transparent)]
+    Projection(super::text::TextError),
     /// A matrix beyond what is computed here.
     #[error("matrix of {rows} x {cols} exceeds the limit of {max} elements")]
     MatrixTooLarge {

@@ -3,6 +3,7 @@
 
 use super::error::{Error, Result};
 use super::random::SplitMix64;
+use super::simd;
 
 /// Most elements a matrix may have (512 MiB).
 pub const MAX_ELEMENTS: usize = 1 << 26;
@@ -105,8 +106,11 @@ impl Matrix {
         }
     }
 
-    /// This matrix times `vector` (shape `[cols]`), into `out` (shape `[rows]`).
+    /// This matrix times `vector` (shape `[cols]`), into `out` (shape `[rows]`); columns beyond a shorter vector count as if it went on with zeros.
     pub fn times(&self, vector: &[f64], out: &mut [f64]) {
+        if vector.len() == self.cols {
+            return simd::matrix_times(&self.values, vector, out);
+        }
         for (slot, row) in out.iter_mut().zip(self.values.chunks_exact(self.cols.max(1))) {
             *slot = dot(row, vector);
         }
@@ -127,7 +131,21 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     for (lane, (x, y)) in lanes.iter_mut().zip(a[whole..].iter().zip(&b[whole..])) {
         *lane += x * y;
     }
-    let [a, b, c, d, e, f, g, h] = lanes;
+    tree(lanes)
+}
+
+/// Sum in eight interleaved lanes, then as a fixed tree.
+pub fn sum(values: &[f64]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let (blocks, tail) = values.as_chunks::<8>();
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, x)| *lane += x);
+    }
+    lanes.iter_mut().zip(tail).for_each(|(lane, x)| *lane += x);
+    tree(lanes)
+}
+
+fn tree([a, b, c, d, e, f, g, h]: [f64; 8]) -> f64 {
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 

@@ -57,6 +57,23 @@ pub fn squared_distance(a: &[u8], b: &[u8]) -> f64 {
     squared_distance_lanes(a, b)
 }
 
+/// A matrix (row by row, as many columns as `vector` has numbers) times `vector`, into `out`: each row as
+/// [`super::linear::dot`] computes it, to the bit.
+pub fn matrix_times(matrix: &[f64], vector: &[f64], out: &mut [f64]) {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the CPU has AVX2, the only requirement of the function.
+        return unsafe { matrix_times_avx2(matrix, vector, out) };
+    }
+    matrix_times_lanes(matrix, vector, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn matrix_times_avx2(matrix: &[f64], vector: &[f64], out: &mut [f64]) {
+    matrix_times_lanes(matrix, vector, out);
+}
+
 /// Number of components that are NaN or infinite.
 pub fn count_non_finite(bytes: &[u8]) -> usize {
     #[cfg(target_arch = "x86_64")]
@@ -207,9 +224,52 @@ fn squared_distance_lanes(a: &[u8], b: &[u8]) -> f64 {
     tree_sum(sum)
 }
 
+/// Rows that are computed side by side: while one sum waits for its last addition, the others go on.
+const ROWS: usize = 4;
+
 #[inline(always)]
-fn tree_sum(mut lanes: [f64; LANES]) -> f64 {
-    let mut width = LANES / 2;
+fn matrix_times_lanes(matrix: &[f64], vector: &[f64], out: &mut [f64]) {
+    let cols = vector.len();
+    if cols == 0 {
+        return out.fill(0.0);
+    }
+    let whole = out.len() - out.len() % ROWS;
+    let (groups, rest) = out.split_at_mut(whole);
+    let (matrix, matrix_rest) = matrix.split_at((whole * cols).min(matrix.len()));
+    for (slots, rows) in groups.chunks_exact_mut(ROWS).zip(matrix.chunks_exact(ROWS * cols)) {
+        slots.copy_from_slice(&rows_times::<ROWS>(rows, vector));
+    }
+    for (slot, row) in rest.iter_mut().zip(matrix_rest.chunks_exact(cols)) {
+        [*slot] = rows_times::<1>(row, vector);
+    }
+}
+
+#[inline(always)]
+fn rows_times<const N: usize>(rows: &[f64], vector: &[f64]) -> [f64; N] {
+    let cols = vector.len();
+    let (blocks, tail) = vector.as_chunks::<8>();
+    let mut sums = [[0.0; 8]; N];
+    for (at, block) in blocks.iter().enumerate() {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let from = row * cols + at * 8;
+            let values = &rows[from..from + 8];
+            for lane in 0..8 {
+                sums[lane] += values[lane] * block[lane];
+            }
+        }
+    }
+    for (row, sums) in sums.iter_mut().enumerate() {
+        let rest = &rows[row * cols + blocks.len() * 8..];
+        for (sum, (value, x)) in sums.iter_mut().zip(rest.iter().zip(tail)) {
+            *sum += value * x;
+        }
+    }
+    sums.map(tree_sum)
+}
+
+#[inline(always)]
+fn tree_sum<const N: usize>(mut lanes: [f64; N]) -> f64 {
+    let mut width = N / 2;
     while width > 0 {
         for lane in 0..width {
             lanes[lane] += lanes[lane + width];
@@ -246,6 +306,27 @@ mod tests {
                 prop_assert!(norm.to_bits() == wide.norm_b.to_bits() || (norm.is_nan() && wide.norm_b.is_nan()));
             }
         }
+    }
+
+    #[test]
+    fn a_matrix_times_a_vector_is_the_dot_products_of_its_rows_to_the_bit() {
+        for (rows, cols) in [(0, 5), (1, 1), (3, 7), (4, 8), (9, 63), (13, 100), (224, 384)] {
+            let value = |i: usize| ((i * 7919 % 1009) as f64 / 3.0).sin();
+            let matrix: Vec<f64> = (0..rows * cols).map(value).collect();
+            let vector: Vec<f64> = (0..cols).map(|i| value(i + 5)).collect();
+            let expected: Vec<u64> = matrix
+                .chunks_exact(cols)
+                .map(|row| crate::engine::linear::dot(row, &vector).to_bits())
+                .collect();
+            for times in [matrix_times, matrix_times_lanes] {
+                let mut out = vec![f64::NAN; rows];
+                times(&matrix, &vector, &mut out);
+                assert_eq!(out.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), expected, "{rows} x {cols}");
+            }
+        }
+        let mut out = [1.0; 3];
+        matrix_times(&[], &[], &mut out);
+        assert_eq!(out, [0.0; 3]);
     }
 
     #[test]

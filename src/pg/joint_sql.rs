@@ -16,7 +16,12 @@ pgrx::extension_sql_file!(
     name = "joint",
     requires = ["spaces", api::backfill_joint::backfill_joint, api::show::show_joint]
 );
-pgrx::extension_sql_file!("../../sql/60_views.sql", name = "joint_views", requires = ["spaces"]);
+pgrx::extension_sql_file!(
+    "../../sql/22_spread.sql",
+    name = "spread",
+    requires = [api::spread::embed_spread_step, api::spread::embed_spread_final]
+);
+pgrx::extension_sql_file!("../../sql/60_views.sql", name = "joint_views", requires = ["spaces", "spread"]);
 pgrx::extension_sql_file!(
     "../../sql/81_joint_privileges.sql",
     name = "joint_privileges",

@@ -7,6 +7,7 @@ mod backfill;
 mod ffi;
 mod fit;
 mod joint_sql;
+mod projection;
 mod report;
 mod settings;
 mod spi;
@@ -34,6 +35,7 @@ pgrx::extension_sql_file!(
     name = "aggregates",
     requires = [
         api::aggregate::embed_price_series_step,
+        api::aggregate::embed_price_series_adjusted_step,
         api::aggregate::embed_price_series_combine,
         api::aggregate::embed_price_series_pack,
         api::aggregate::embed_price_series_unpack,

@@ -201,6 +201,9 @@ fn engine_wording(error: &Error) -> Wording {
         Error::CannotFit { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE)
             .hint("Fit on num-regime-core-v2 or another pipeline, on num-profile-core-v2, or on a text model."),
         Error::MalformedPart { .. } => Wording::code(ERRCODE_DATA_CORRUPTED),
+        Error::Weights { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
+            .hint("docs/encoders.md says what tensors a projection takes."),
+        Error::Projection(error) => text::projection(error),
         Error::MatrixTooLarge { .. } => Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
         Error::PackedSeries { .. } | Error::PackedList { .. } => {
             Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION)

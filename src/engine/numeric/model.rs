@@ -6,20 +6,26 @@ use super::super::day::Day;
 use super::super::error::{Error, Result};
 use super::super::fit::FactorWeights;
 use super::super::named::NamedSpec;
+use super::super::registry::sha256_hex;
 use super::features::FeatureRows;
 use super::market::MarketSums;
-use super::pipeline::{DayContext, FactorSpec, Members, PipelineModel, PipelineRows, PipelineSpec, Universe};
+use super::pipeline::{
+    DayContext, FactorSpec, Members, Network, PipelineModel, PipelineRows, PipelineSpec, Project, Projection,
+    Universe,
+};
 use super::series::PriceSeries;
 use super::spec::{NumericSpec, PriceColumn, WindowModel, json_problem};
 use super::window::Window;
 
 /// A validated recipe.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Recipe {
     /// Windows copied into a vector, as published.
     Window(NumericSpec),
     /// Encoders by steps.
     Pipeline(PipelineSpec),
+    /// The same, projected by what the user gave.
+    Projected(PipelineSpec, Rc<dyn Project>),
     /// The same, projected on fitted factor portfolios.
     Factors(FactorSpec, Rc<FactorWeights>),
     /// Features by name; they have no window.
@@ -44,27 +50,48 @@ impl Recipe {
         }
     }
 
-    /// Reads a recipe from the catalog; `part` finds what a fit stored beside the spec.
+    /// Reads a recipe from the catalog; `part` finds what is stored beside the spec, `graph` the ONNX graph of
+    /// a spec's projection.
     ///
-    /// Errors: as [`Recipe::from_json`], and [`Error::MalformedPart`] for what no fit wrote.
+    /// Errors: as [`Recipe::from_json`], [`Error::MalformedPart`] for what nobody stored or what is not the bytes
+    /// whose digest the spec names, and those of `part` and `graph`.
     pub fn stored<E: From<Error>>(
         json: &str,
         part: impl Fn(&'static str) -> std::result::Result<Vec<u8>, E>,
+        graph: impl Fn(&Projection) -> std::result::Result<Rc<dyn Project>, E>,
     ) -> std::result::Result<Self, E> {
-        match serde_json::from_str::<FactorSpec>(json) {
-            Ok(spec) => {
-                let weights = FactorWeights::unpack(&part("instruments")?, &part("weights")?)?;
-                Ok(Self::Factors(spec, Rc::new(weights)))
+        if let Ok(spec) = serde_json::from_str::<FactorSpec>(json) {
+            let weights = FactorWeights::unpack(&part("instruments")?, &part("weights")?)?;
+            return Ok(Self::Factors(spec, Rc::new(weights)));
+        }
+        let recipe = Self::from_json(json)?;
+        match recipe {
+            Self::Pipeline(spec) if matches!(spec.projection, Projection::Onnx { .. }) => {
+                let graph = graph(&spec.projection)?;
+                Ok(Self::Projected(spec, graph))
             }
-            Err(_) => Ok(Self::from_json(json)?),
+            Self::Pipeline(spec) if spec.projection.is_given() => {
+                let bytes = part(Self::WEIGHTS)?;
+                if spec.projection.sha256() != Some(&sha256_hex(&bytes)) {
+                    return Err(Error::MalformedPart { name: Self::WEIGHTS }.into());
+                }
+                let network = Network::from_safetensors(&spec.projection, &bytes)?;
+                Ok(Self::Projected(spec, Rc::new(network)))
+            }
+            recipe => Ok(recipe),
         }
     }
+
+    /// Name of the part that holds the weights of a projection.
+    pub const WEIGHTS: &'static str = "projection";
 
     /// Components of the vectors; absent where they follow from the window.
     pub fn dim(&self) -> Option<usize> {
         match self {
             Self::Window(spec) => spec.dim,
-            Self::Factors(FactorSpec { base: spec, .. }, _) | Self::Pipeline(spec) => Some(spec.dim),
+            Self::Factors(FactorSpec { base: spec, .. }, _)
+            | Self::Projected(spec, _)
+            | Self::Pipeline(spec) => Some(spec.dim),
             Self::Named(spec) => Some(spec.dim),
         }
     }
@@ -75,7 +102,14 @@ impl Recipe {
     pub fn model(&self, window_days: i32) -> Result<NumericModel> {
         match self {
             Self::Window(spec) => WindowModel::new(spec.clone(), window_days).map(NumericModel::Window),
+            Self::Pipeline(spec) if spec.projection.is_given() => Err(Error::InvalidSpec {
+                key: "projection".to_owned(),
+                problem: "needs the weights or the graph that it names".to_owned(),
+            }),
             Self::Pipeline(spec) => PipelineModel::new(spec.clone(), window_days).map(NumericModel::Pipeline),
+            Self::Projected(spec, projection) => PipelineModel::new(spec.clone(), window_days)?
+                .with_projection(Rc::clone(projection))
+                .map(NumericModel::Pipeline),
             Self::Named(_) => {
                 Err(Error::WrongInputs { found: "named features", wanted: "windows of prices" })
             }
@@ -88,7 +122,7 @@ impl Recipe {
 }
 
 /// A recipe for one window length.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum NumericModel {
     /// Windows copied into a vector.
     Window(WindowModel),
@@ -150,7 +184,25 @@ impl NumericModel {
         match self.universe() {
             None => false,
             Some(Universe::Prices {}) => true,
-            Some(Universe::Instruments { ids }) => ids.iter().any(|id| id == instrument),
+            Some(Universe::Instruments { ids }) => {
+                ids.binary_search_by(|id| id.as_str().cmp(instrument)).is_ok()
+            }
+            Some(Universe::Market { .. }) => false,
+        }
+    }
+
+    /// The market whose instruments are the universe, where they are not known yet.
+    pub fn unknown_market(&self) -> Option<&str> {
+        match self.universe() {
+            Some(Universe::Market { market_id }) => Some(market_id),
+            _ => None,
+        }
+    }
+
+    /// Says which instruments the universe is.
+    pub fn set_universe(&mut self, ids: Vec<String>) {
+        if let Self::Pipeline(model) = self {
+            model.set_universe(ids);
         }
     }
 
@@ -199,7 +251,7 @@ pub enum EntityRows<'a> {
     /// Features of every day.
     Window(FeatureRows<'a>),
     /// Rows and returns.
-    Pipeline(PipelineRows<'a>),
+    Pipeline(Box<PipelineRows<'a>>),
 }
 
 /// A window that has a vector.
@@ -243,7 +295,7 @@ impl<'a> EntityRows<'a> {
         match model {
             NumericModel::Window(model) => FeatureRows::new(model, series).map(Self::Window),
             NumericModel::Pipeline(model) => {
-                Ok(Self::Pipeline(PipelineRows::new(model, series, in_universe)))
+                Ok(Self::Pipeline(Box::new(PipelineRows::new(model, series, in_universe))))
             }
         }
     }

@@ -59,6 +59,20 @@ impl PriceSeries {
         Ok(())
     }
 
+    /// Adds a row whose volume counts shares at `close`, where `price` is adjusted: the volume is multiplied by
+    /// `close / price`, so that price times volume stays what was traded. Numbers out of all proportion leave
+    /// the volume as it is.
+    ///
+    /// Errors: as [`PriceSeries::push`].
+    pub fn push_adjusted(&mut self, day: Day, price: f64, volume: f64, close: Option<f64>) -> Result<()> {
+        let sound = |value: f64| value > 1e-60 && value < 1e60;
+        let volume = match close {
+            Some(close) if sound(volume) && sound(close) && sound(price) => volume * close / price,
+            _ => volume,
+        };
+        self.push(day, price, volume)
+    }
+
     /// Adds the rows of another series.
     ///
     /// Errors: as [`PriceSeries::push`].
@@ -240,6 +254,18 @@ mod tests {
                 Err(error) => prop_assert_eq!(error, Error::PackedSeries { bytes: bytes.len() }),
             }
         }
+    }
+
+    #[test]
+    fn adjusted_volumes_keep_what_was_traded() {
+        let mut series = PriceSeries::new();
+        for (day, volume, close) in
+            [(0, 1e6, Some(8.0)), (1, 1e6, None), (2, 1e300, Some(8.0)), (3, -1.0, Some(8.0))]
+        {
+            series.push_adjusted(Day(day), 2.0, volume, close).unwrap();
+        }
+        let volumes: Vec<f64> = series.rows().iter().map(|row| row.volume).collect();
+        assert_eq!(volumes, [4e6, 1e6, 1e300, -1.0]);
     }
 
     #[test]

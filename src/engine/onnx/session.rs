@@ -67,6 +67,11 @@ impl OnnxEncoder {
 }
 
 fn session(runtime: &Runtime, path: &Path, plan: SessionPlan) -> ort::Result<Session> {
+    builder(runtime, plan)?.commit_from_file(path)
+}
+
+/// A session to be, as every session of ours is.
+pub(super) fn builder(runtime: &Runtime, plan: SessionPlan) -> ort::Result<SessionBuilder> {
     let level = if plan.optimised { GraphOptimizationLevel::Disable } else { GraphOptimizationLevel::All };
     let configure = |builder: SessionBuilder| {
         builder
@@ -79,7 +84,7 @@ fn session(runtime: &Runtime, path: &Path, plan: SessionPlan) -> ort::Result<Ses
             .with_execution_providers([CPU::default().with_arena_allocator(false).build()])
     };
     let builder = Session::builder(runtime.environment())?;
-    configure(builder).map_err(ort::Error::<()>::from)?.commit_from_file(path)
+    configure(builder).map_err(ort::Error::<()>::from)
 }
 
 /// The inputs of the graph, each one we can feed.
@@ -126,9 +131,9 @@ fn output(session: &Session, spec: &TextSpec) -> std::result::Result<String, Str
 }
 
 /// Ends a run from a signal handler: sets a flag that the runtime reads between the nodes of the graph.
-struct StopRun<'a> {
-    options: &'a RunOptions<NoSelectedOutputs>,
-    stopped: AtomicBool,
+pub(super) struct StopRun<'a> {
+    pub(super) options: &'a RunOptions<NoSelectedOutputs>,
+    pub(super) stopped: AtomicBool,
 }
 
 impl Stop for StopRun<'_> {

@@ -8,9 +8,9 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::super::Result;
 use super::super::host::Host;
 use super::super::text::TextError;
+use super::super::{Error, Result};
 use super::manifest::{FileEntry, MANIFEST, MAX_MANIFEST_BYTES, Manifest};
 
 /// Written beside the manifest by the installation after it compared every digest: inode, size, owner and
@@ -104,26 +104,95 @@ impl ModelFiles {
     }
 }
 
+/// Why a path below the directory for models leads nowhere.
+enum Astray {
+    NoName,
+    NoRoot,
+    Outside,
+    Unreachable(std::io::Error),
+}
+
+/// Where `path` is, if that is below `root`, symbolic links resolved.
+fn below(root: &Path, path: &str) -> std::result::Result<PathBuf, Astray> {
+    if path.trim().is_empty() || path.contains('\0') {
+        return Err(Astray::NoName);
+    }
+    let real_root = fs::canonicalize(root).map_err(|_| Astray::NoRoot)?;
+    let wanted = real_root.join(path);
+    // A path that leaves the root is refused before the disk is asked, or the answer would tell what exists.
+    let climbs = Path::new(path).components().any(|part| part == Component::ParentDir);
+    if climbs || !(wanted.starts_with(&real_root) || wanted.starts_with(root)) {
+        return Err(Astray::Outside);
+    }
+    let found = fs::canonicalize(&wanted).map_err(Astray::Unreachable)?;
+    if !found.starts_with(&real_root) || found == real_root {
+        return Err(Astray::Outside);
+    }
+    Ok(found)
+}
+
 /// Where `directory` is, if that is below `root`.
 fn inside(root: &Path, directory: &str) -> Result<PathBuf> {
     let refuse = |problem: String| TextError::Directory { directory: directory.to_owned(), problem };
-    let outside = || TextError::DirectoryOutside { directory: directory.to_owned() };
-    if directory.trim().is_empty() || directory.contains('\0') {
-        return Err(refuse("it has no name".to_owned()).into());
-    }
-    let real_root =
-        fs::canonicalize(root).map_err(|_| refuse("the directory for models does not exist".to_owned()))?;
-    let wanted = real_root.join(directory);
-    // A path that leaves the root is refused before the disk is asked, or the answer would tell what exists.
-    let climbs = Path::new(directory).components().any(|part| part == Component::ParentDir);
-    if climbs || !(wanted.starts_with(&real_root) || wanted.starts_with(root)) {
-        return Err(outside().into());
-    }
-    let found = fs::canonicalize(&wanted).map_err(|e| refuse(reason(&e)))?;
-    if !found.starts_with(&real_root) || found == real_root {
-        return Err(outside().into());
-    }
-    Ok(found)
+    below(root, directory).map_err(|astray| {
+        let error = match astray {
+            Astray::NoName => refuse("it has no name".to_owned()),
+            Astray::NoRoot => refuse("the directory for models does not exist".to_owned()),
+            Astray::Outside => TextError::DirectoryOutside { directory: directory.to_owned() },
+            Astray::Unreachable(error) => refuse(reason(&error)),
+        };
+        error.into()
+    })
+}
+
+/// The content of one file below `root`, which only its owner may write, root or ourselves; at most `limit`
+/// bytes. `model` names it in errors.
+///
+/// # Errors
+/// [`Error::Projection`] saying what is wrong with the file.
+pub fn read_single(root: &Path, file: &str, model: &str, limit: u64) -> Result<Vec<u8>> {
+    let (model, told) = (model.to_owned(), file.to_owned());
+    let found = below(root, file).map_err(|astray| {
+        let cause = match astray {
+            Astray::NoName => "it has no name".to_owned(),
+            Astray::NoRoot => "the directory for models does not exist".to_owned(),
+            Astray::Outside => {
+                return Error::Projection(TextError::DirectoryOutside { directory: told.clone() });
+            }
+            Astray::Unreachable(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Error::Projection(TextError::FileMissing {
+                    model: model.clone(),
+                    file: told.clone(),
+                });
+            }
+            Astray::Unreachable(error) => reason(&error),
+        };
+        Error::Projection(TextError::FileUnreadable { model: model.clone(), file: told.clone(), cause })
+    })?;
+    let directory = found.parent().unwrap_or(root).to_owned();
+    let name = found.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let place = Place { model, directory };
+    let read = || -> Result<Vec<u8>> {
+        let too_large = |bytes| TextError::ModelTooLarge { model: place.model.clone(), bytes, limit };
+        let meta = place.safe_metadata(&name)?;
+        if meta.len() > limit {
+            return Err(too_large(meta.len()).into());
+        }
+        let file = File::open(place.directory.join(&name)).map_err(|e| place.unreadable(&name, &e))?;
+        let mut bytes = Vec::new();
+        // It may have grown since.
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| place.unreadable(&name, &e))?;
+        if bytes.len() as u64 > limit { Err(too_large(bytes.len() as u64).into()) } else { Ok(bytes) }
+    };
+    read().map_err(|error| match error {
+        Error::Text(error) => Error::Projection(error),
+        other => other,
+    })
+}
+
+/// SHA-256 of `bytes`, as lower-case hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 impl Place {

@@ -46,6 +46,23 @@ pub fn check_graph(files: &ModelFiles, name: &str, model: &str, allow_dynamic: b
     }
 }
 
+/// As [`check_graph`], for a graph that lies in memory with all its weights.
+///
+/// # Errors
+/// As [`check_graph`].
+pub fn check_graph_bytes(bytes: &[u8], name: &str, model: &str) -> std::result::Result<(), TextError> {
+    let mut scan = Scan { allow_dynamic: false, nodes: 0, files: &|_| false };
+    let mut reader = Reader { inner: std::io::Cursor::new(bytes), at: 0 };
+    match scan.model(&mut reader, bytes.len() as u64) {
+        Ok(()) if scan.nodes == 0 => Err(unreadable(model, name, "it holds no graph".to_owned())),
+        Ok(()) => Ok(()),
+        Err(Fault::Malformed(cause)) => Err(unreadable(model, name, cause)),
+        Err(Fault::Refused(problem)) => {
+            Err(TextError::GraphRefused { model: model.to_owned(), file: name.to_owned(), problem })
+        }
+    }
+}
+
 fn unreadable(model: &str, name: &str, cause: String) -> TextError {
     TextError::GraphUnreadable { model: model.to_owned(), file: name.to_owned(), cause }
 }

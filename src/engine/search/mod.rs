@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod packed;
+pub mod spread;
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

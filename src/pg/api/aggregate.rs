@@ -45,6 +45,25 @@ pub fn embed_price_series_step(
     Ok(Some(state))
 }
 
+/// Adds a row with an adjusted price, whose volume belongs to the close.
+#[pg_extern(immutable, parallel_safe)]
+pub fn embed_price_series_adjusted_step(
+    state: Option<State<PriceSeries>>,
+    trade_date: Option<Date>,
+    price: Option<f64>,
+    volume: Option<f64>,
+    close: Option<f64>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Report<Option<State<PriceSeries>>> {
+    let (Some(date), Some(price), Some(volume)) = (trade_date, price, volume) else { return Ok(state) };
+    let mut state = match state {
+        Some(state) => state,
+        None => AggregateMemory::of(fcinfo)?.keep(PriceSeries::new())?,
+    };
+    state.get_mut().push_adjusted(day(Some(date), "trade_date")?, price, volume, close)?;
+    Ok(Some(state))
+}
+
 /// Joins two partial series.
 #[pg_extern(immutable, parallel_safe)]
 pub fn embed_price_series_combine(

@@ -8,6 +8,7 @@ use crate::engine::Day;
 use crate::engine::numeric::NumericModel;
 use crate::pg::backfill::OnExisting;
 use crate::pg::backfill::ledger::Entry;
+use crate::pg::backfill::market::resolve;
 use crate::pg::backfill::numeric::NumericBackfill;
 use crate::pg::ffi::array::ItemArray;
 use crate::pg::ffi::regclass::Regclass;
@@ -185,7 +186,8 @@ impl Arguments<'_> {
         let model_id = required(self.model_id, "model_id")?;
         let window_days = required(self.window_days, "window_days")?;
         let on_existing = OnExisting::parse(required(self.on_existing, "on_existing")?)?;
-        let model = models::numeric_spec(model_id)?.model(window_days)?;
+        let mut model = models::numeric_spec(model_id)?.model(window_days)?;
+        resolve(&mut model, self.instruments)?;
         let prices = Relation::open(
             self.prices,
             "prices",

@@ -66,13 +66,15 @@ pub fn embed_numeric_job_scope(
     model_id: Option<&str>,
     on_existing: Option<&str>,
     prices: Option<Regclass>,
+    instruments: Option<Regclass>,
     target: Option<Regclass>,
 ) -> Result<TableIterator<'static, (name!(dates, i32), name!(digest, i64), name!(scope, Vec<u8>))>, ErrorReport>
 {
     let entities = batch_names(entities)?;
     let (start, end) = (day(start_date, "start_date")?, day(end_date, "end_date")?);
     let opened =
-        Arguments { window_days, model_id, on_existing, prices, target, ..Arguments::default() }.open()?;
+        Arguments { window_days, model_id, on_existing, prices, instruments, target, ..Arguments::default() }
+            .open()?;
     let days = prices::trading_days(&opened.prices, &entities, start, end)?;
     let backfill = opened.backfill(&entities, &days);
     let fresh = backfill.is_fresh()?;
@@ -95,12 +97,14 @@ pub fn embed_numeric_job_step(
     model_id: Option<&str>,
     on_existing: Option<&str>,
     prices: Option<Regclass>,
+    instruments: Option<Regclass>,
     target: Option<Regclass>,
 ) -> Result<pgrx::JsonB, ErrorReport> {
     let entities = batch_names(entities)?;
     let scope = Scope::unpack(required(scope, "scope")?)?;
     let opened =
-        Arguments { window_days, model_id, on_existing, prices, target, ..Arguments::default() }.open()?;
+        Arguments { window_days, model_id, on_existing, prices, instruments, target, ..Arguments::default() }
+            .open()?;
     let backfill = opened.backfill(&entities, &scope.days);
     backfill.check()?;
     backfill.lock()?;

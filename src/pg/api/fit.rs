@@ -31,6 +31,7 @@ pub fn fit_embedding_model(
     entity_column: default!(Option<&str>, "'issuer_id'"),
     date_column: default!(Option<&str>, "'as_of_date'"),
     description: default!(Option<&str>, "NULL"),
+    instruments: default!(Option<Regclass>, "pg_catalog.to_regclass('instruments')"),
 ) -> Result<
     TableIterator<
         'static,
@@ -57,7 +58,7 @@ pub fn fit_embedding_model(
                 let source = NamedSource { relation: &relation, entity_column, date_column, columns };
                 cross_section::fit(&request, base, &source)?
             }
-            recipe => fit_factors(&request, recipe, prices)?,
+            recipe => fit_factors(&request, recipe, prices, instruments)?,
         },
         "text" => {
             let table = Relation::open(embeddings, "embeddings", "text_embeddings", &text_vectors::COLUMNS)?;
@@ -74,10 +75,17 @@ fn cannot_fit(request: &Request<'_>, reason: &'static str) -> Fault {
     Error::CannotFit { model_id: request.base_model_id.to_owned(), reason }.into()
 }
 
-fn fit_factors(request: &Request<'_>, recipe: &Recipe, prices: Option<Regclass>) -> Result<Fitted, Fault> {
+fn fit_factors(
+    request: &Request<'_>,
+    recipe: &Recipe,
+    prices: Option<Regclass>,
+    instruments: Option<Regclass>,
+) -> Result<Fitted, Fault> {
     let base = match recipe {
-        Recipe::Pipeline(base) if base.normalise == Normalise::L2 => base,
-        Recipe::Pipeline(_) => return Err(cannot_fit(request, "its vectors have no unit length")),
+        Recipe::Pipeline(base) | Recipe::Projected(base, _) if base.normalise == Normalise::L2 => base,
+        Recipe::Pipeline(_) | Recipe::Projected(..) => {
+            return Err(cannot_fit(request, "its vectors have no unit length"));
+        }
         Recipe::Window(_) | Recipe::Named(_) => {
             return Err(cannot_fit(request, "its encoder learns nothing"));
         }
@@ -89,5 +97,5 @@ fn fit_factors(request: &Request<'_>, recipe: &Recipe, prices: Option<Regclass>)
         "prices_daily",
         &price_table::columns(base.price_column.with_volume()),
     )?;
-    factors::fit(request, base, &table)
+    factors::fit(request, base, &table, instruments)
 }

@@ -24,6 +24,7 @@ pub mod partition;
 pub mod search;
 pub mod show;
 pub mod spaces;
+pub mod spread;
 pub mod staged;
 pub mod text;
 pub mod text_models;

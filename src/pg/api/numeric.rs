@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use super::arguments::{day, required};
 use crate::engine::Result as EngineResult;
 use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries, Ready};
-use crate::pg::backfill::market::Market;
+use crate::pg::backfill::market::{Market, resolve};
 use crate::pg::ffi::array::NumberArray;
 use crate::pg::ffi::bytea::Bytea;
 use crate::pg::ffi::regclass::Regclass;
@@ -50,10 +50,12 @@ pub fn num_window_embed_lookup(
     window_days: default!(Option<i32>, 63),
     model_id: default!(Option<&str>, "'num-regime-core-v1'"),
     prices: default!(Option<Regclass>, "pg_catalog.to_regclass('prices_daily')"),
+    instruments: default!(Option<Regclass>, "pg_catalog.to_regclass('instruments')"),
 ) -> Result<Option<Bytea>, ErrorReport> {
     let (Some(instrument_id), Some(as_of)) = (instrument_id, as_of) else { return Ok(None) };
     let as_of = day(Some(as_of), "as_of")?;
-    let model = window_model(required(model_id, "model_id")?, required(window_days, "window_days")?)?;
+    let mut model = window_model(required(model_id, "model_id")?, required(window_days, "window_days")?)?;
+    resolve(&mut model, instruments)?;
     let prices =
         Relation::open(prices, "prices", "prices_daily", &price_table::columns(model.price_column()))?;
     let from = as_of.minus_days(model.look_back_days());

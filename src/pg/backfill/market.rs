@@ -6,13 +6,28 @@ use crate::engine::Day;
 use crate::engine::numeric::pipeline::Members;
 use crate::engine::numeric::{MarketSums, NumericModel, PriceSeries};
 use crate::pg::ffi::interrupts;
+use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::Fault;
+use crate::pg::spi::instruments as instrument_table;
 use crate::pg::spi::prices::{self, Named};
 use crate::pg::spi::relation::Relation;
 
 /// Price tables of up to this many rows are read as series, which the vectors are then made from too;
 /// larger ones are summed inside the database, and each batch of instruments is read again.
 const SMALL_TABLE_ROWS: f32 = 4e6;
+
+/// Columns that say which instruments a market has.
+const COLUMNS: [&str; 3] = ["instrument_id", "market_id", "asset_class"];
+
+/// Looks up which instruments the universe of `model` is, where its spec names a market.
+///
+/// Errors: those of [`Relation::open`], [`Fault::UnknownMarket`] (22023).
+pub fn resolve(model: &mut NumericModel, instruments: Option<Regclass>) -> Result<(), Fault> {
+    let Some(market_id) = model.unknown_market().map(str::to_owned) else { return Ok(()) };
+    let table = Relation::open(instruments, "instruments", "instruments", &COLUMNS)?;
+    model.set_universe(instrument_table::universe(&table, &market_id)?);
+    Ok(())
+}
 
 /// The market of a run.
 #[derive(Debug, Default)]

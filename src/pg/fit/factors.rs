@@ -5,6 +5,8 @@ use crate::engine::fit::FactorWeights;
 use crate::engine::numeric::pipeline::spec::FactorTag;
 use crate::engine::numeric::pipeline::{FactorSpec, Members, PipelineRows, PipelineSpec};
 use crate::engine::numeric::{MarketSums, NumericModel, Universe};
+use crate::pg::backfill::market::resolve;
+use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::Fault;
 use crate::pg::spi::relation::Relation;
 use crate::pg::spi::{models, prices as price_table};
@@ -12,12 +14,18 @@ use crate::pg::spi::{models, prices as price_table};
 /// Fits factors to the windows of every instrument of `prices` under the pipeline `base`, and registers them.
 ///
 /// Errors: as [`FactorWeights::fit`], [`Fault::ModelExists`], and those of reading.
-pub fn fit(request: &Request<'_>, base: &PipelineSpec, prices: &Relation) -> Result<Fitted, Fault> {
+pub fn fit(
+    request: &Request<'_>,
+    base: &PipelineSpec,
+    prices: &Relation,
+    instruments: Option<Regclass>,
+) -> Result<Fitted, Fault> {
     request.check_components(base.dim.min(crate::engine::linear::MAX_EIGEN))?;
-    let model = NumericModel::Pipeline(crate::engine::numeric::pipeline::PipelineModel::new(
+    let mut model = NumericModel::Pipeline(crate::engine::numeric::pipeline::PipelineModel::new(
         base.clone(),
         request.window_days,
     )?);
+    resolve(&mut model, instruments)?;
     let NumericModel::Pipeline(pipeline) = &model else {
         return Err(Fault::Internal { what: "a pipeline is a pipeline".to_owned() });
     };

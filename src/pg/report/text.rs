@@ -9,6 +9,26 @@ const CHECK_MODELS: &str = "Run SELECT * FROM embed_check_models() as a superuse
 const TRY_AGAIN: &str =
     "The failure is remembered by this session: after mending it, reconnect or SELECT unload_text_models().";
 
+/// The same codes for the file or the graph of a projection, of which other advice holds.
+pub(super) fn projection(error: &TextError) -> Wording {
+    let code = wording(error).code;
+    match error {
+        TextError::GraphRefused { .. } | TextError::GraphUnreadable { .. } => Wording::code(code)
+            .detail("A graph takes one float32 matrix of one row and gives one, with all weights in its file, without loops, without operators of its own."),
+        TextError::FileUnsafe { .. } => Wording::code(code)
+            .detail("Whoever can write the file can change what all the model's vectors mean.")
+            .hint("Give the file to root or to the server's user, as a regular file that only its owner may write."),
+        TextError::FileChanged { .. } => Wording::code(code)
+            .detail("A model id never changes its meaning, so another file is not used in its place.")
+            .hint("Put the registered file back, or register the new one under a new id."),
+        TextError::ModelTooLarge { .. } | TextError::RunFailed { .. } | TextError::NonFinite { .. } | TextError::Interrupted => {
+            Wording::code(code)
+        }
+        _ => Wording::code(code)
+            .detail("Projections are read from files below prometheus_embed.model_directory, symbolic links resolved."),
+    }
+}
+
 pub(super) fn wording(error: &TextError) -> Wording {
     use PgSqlErrorCode::*;
     match error {

@@ -31,6 +31,25 @@ pub fn of_market(
     Ok(found)
 }
 
+/// The equities of a market, whatever their status, in byte order.
+///
+/// Errors: [`Fault::UnknownMarket`] (22023) when there is none.
+pub fn universe(instruments: &Relation, market_id: &str) -> Result<Vec<String>, Fault> {
+    let sql = format!(
+        "SELECT i.instrument_id::pg_catalog.text FROM {} i \
+         WHERE i.market_id::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
+           AND i.asset_class::pg_catalog.text OPERATOR(pg_catalog.=) 'EQUITY' \
+         ORDER BY i.instrument_id::pg_catalog.text COLLATE \"C\"",
+        instruments.sql
+    );
+    let found = select(&sql, &[market_id.into()], |row| required(row.text(1)?))?;
+    if found.is_empty() {
+        check_market(instruments, market_id)?;
+        return Err(Fault::UnknownMarket { market_id: market_id.to_owned(), known: Vec::new() });
+    }
+    Ok(found)
+}
+
 fn check_market(instruments: &Relation, market_id: &str) -> Result<(), Fault> {
     let sql = format!(
         "SELECT DISTINCT i.market_id::pg_catalog.text COLLATE \"C\" FROM {} i \

@@ -4,13 +4,17 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use pgrx::datum::DatumWithOid;
+
 use super::extension::schema;
 use super::query::{execute, required, select, select_first};
 use crate::engine::Error;
 use crate::engine::fit::Components;
 use crate::engine::named::NamedSpec;
 use crate::engine::numeric::Recipe;
+use crate::engine::numeric::pipeline::Projection;
 use crate::pg::ffi::transaction::RunningCommand;
+use crate::pg::projection;
 use crate::pg::report::Fault;
 
 /// Names this much alike (Jaro-Winkler) are offered when a model is not found.
@@ -34,7 +38,8 @@ pub fn numeric_spec(model_id: &str) -> Result<Rc<Recipe>, Fault> {
         return Ok(spec);
     }
     let json = spec_json(model_id, "numeric")?;
-    let spec = Rc::new(Recipe::stored(&json, |name| part(model_id, name))?);
+    let graph = |given: &Projection| projection::graph(given, model_id);
+    let spec = Rc::new(Recipe::stored(&json, |name| part(model_id, name), graph)?);
     READ.with(|read| {
         if let Ok(mut read) = read.try_borrow_mut() {
             if read.0 != command {
@@ -86,13 +91,31 @@ pub fn register(
     spec: &str,
     description: Option<&str>,
 ) -> Result<(), Fault> {
+    let args = [model_id.into(), modality.into(), dim.into(), spec.into(), description.into()];
+    insert("", "", &args, model_id)
+}
+
+/// As [`register`], for a numeric model with an artefact whose bytes have the digest `sha256`.
+pub fn register_pinned(
+    model_id: &str,
+    dim: i32,
+    spec: &str,
+    description: Option<&str>,
+    sha256: &str,
+) -> Result<(), Fault> {
+    let args =
+        [model_id.into(), "numeric".into(), dim.into(), spec.into(), description.into(), sha256.into()];
+    insert(", sha256", ", $6", &args, model_id)
+}
+
+/// A column is named only where it is filled: a caller may have the right to some of them.
+fn insert(column: &str, value: &str, args: &[DatumWithOid<'_>], model_id: &str) -> Result<(), Fault> {
     let sql = format!(
-        "INSERT INTO {}.embed_models (model_id, modality, dim, spec, description) \
-         VALUES ($1, $2, $3, $4::pg_catalog.jsonb, $5) ON CONFLICT (model_id) DO NOTHING",
+        "INSERT INTO {}.embed_models (model_id, modality, dim, spec, description{column}) \
+         VALUES ($1, $2, $3, $4::pg_catalog.jsonb, $5{value}) ON CONFLICT (model_id) DO NOTHING",
         schema()?
     );
-    let args = [model_id.into(), modality.into(), dim.into(), spec.into(), description.into()];
-    match execute(&sql, &args)? {
+    match execute(&sql, args)? {
         0 => Err(Fault::ModelExists { model_id: model_id.to_owned() }),
         _ => Ok(()),
     }

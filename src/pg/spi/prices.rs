@@ -22,23 +22,17 @@ pub fn columns(price: PriceColumn) -> Vec<&'static str> {
     columns
 }
 
-/// The volume that goes with a price, as an expression. Numbers out of all proportion stay as they are:
-/// float8 arithmetic of Postgres raises where it overflows, and one bad row must not fail all others.
-fn volume(price: PriceColumn) -> &'static str {
-    match price {
-        PriceColumn::Close | PriceColumn::AdjustedClose => "p.volume::pg_catalog.float8",
-        PriceColumn::AdjustedBoth => {
-            "CASE WHEN p.volume::pg_catalog.float8 OPERATOR(pg_catalog.>) 1e-60 \
-                   AND p.volume::pg_catalog.float8 OPERATOR(pg_catalog.<) 1e60 \
-                   AND p.close::pg_catalog.float8 OPERATOR(pg_catalog.>) 1e-60 \
-                   AND p.close::pg_catalog.float8 OPERATOR(pg_catalog.<) 1e60 \
-                   AND p.adjusted_close::pg_catalog.float8 OPERATOR(pg_catalog.>) 1e-60 \
-                   AND p.adjusted_close::pg_catalog.float8 OPERATOR(pg_catalog.<) 1e60 \
-             THEN p.volume::pg_catalog.float8 OPERATOR(pg_catalog.*) p.close::pg_catalog.float8 \
-                  OPERATOR(pg_catalog./) p.adjusted_close::pg_catalog.float8 \
-             ELSE p.volume::pg_catalog.float8 END"
-        }
-    }
+/// What the series of a price are packed from: date, price, volume, and the close that the volume belongs to
+/// where it has to be brought to the price's unit.
+fn packed(price: PriceColumn) -> String {
+    let (name, close) = match price {
+        PriceColumn::Close | PriceColumn::AdjustedClose => (price.name(), ""),
+        PriceColumn::AdjustedBoth => (price.name(), ", p.close::pg_catalog.float8"),
+    };
+    format!(
+        "embed_price_series(p.trade_date::pg_catalog.date, p.{name}::pg_catalog.float8, \
+           p.volume::pg_catalog.float8{close})"
+    )
 }
 
 /// The series of `instruments` between two days, both included, each in date order; an instrument
@@ -51,14 +45,12 @@ pub fn series(
     to: Day,
 ) -> Result<Vec<Named>, Fault> {
     let sql = format!(
-        "SELECT p.instrument_id::pg_catalog.text, {schema}.embed_price_series(p.trade_date::pg_catalog.date, \
-           p.{price}::pg_catalog.float8, {volume}) \
+        "SELECT p.instrument_id::pg_catalog.text, {schema}.{packed} \
          FROM {prices} p WHERE p.instrument_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1) \
            AND p.trade_date OPERATOR(pg_catalog.>=) $2 AND p.trade_date OPERATOR(pg_catalog.<=) $3 \
          GROUP BY 1",
         schema = schema()?,
-        price = price.name(),
-        volume = volume(price),
+        packed = packed(price),
         prices = prices.sql,
     );
     let names: Vec<String> = instruments.iter().map(|name| (*name).to_owned()).collect();
@@ -116,15 +108,16 @@ fn universe_query<'a>(
             args.push(ids.clone().into());
             "AND p.instrument_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3)"
         }
+        Universe::Market { .. } => {
+            return Err(Fault::Internal { what: "a market's instruments were not looked up".to_owned() });
+        }
     };
     let sql = format!(
-        "SELECT p.instrument_id::pg_catalog.text, {schema}.embed_price_series(p.trade_date::pg_catalog.date, \
-           p.{price}::pg_catalog.float8, {volume}) AS series \
+        "SELECT p.instrument_id::pg_catalog.text, {schema}.{packed} AS series \
          FROM {prices} p WHERE p.trade_date OPERATOR(pg_catalog.>=) $1 \
            AND p.trade_date OPERATOR(pg_catalog.<=) $2 {named} GROUP BY 1",
         schema = schema()?,
-        price = price.name(),
-        volume = volume(price),
+        packed = packed(price),
         prices = prices.sql,
     );
     Ok((sql, args))

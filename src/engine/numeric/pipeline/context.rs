@@ -8,20 +8,22 @@ use super::super::super::error::Result;
 use super::super::super::linear::Matrix;
 use super::super::market::{MarketSums, MarketWindow};
 use super::encode::PipelineRows;
-use super::spec::{PipelineModel, Projection};
+use super::projection::{Project, Projection};
+use super::spec::PipelineModel;
 
 /// Projection matrices kept by a thread: making one takes up to a second.
 const KEPT_MATRICES: usize = 4;
 
 thread_local! {
-    static MATRICES: RefCell<Vec<(Projection, usize, usize, Rc<Matrix>)>> = const { RefCell::new(Vec::new()) };
+    static MATRICES: RefCell<Vec<(Projection, usize, usize, Rc<Matrix>)>> =
+        const { RefCell::new(Vec::new()) };
 }
 
 /// The market's sessions and the projection of one as-of date.
 #[derive(Debug, Clone, Default)]
 pub struct DayContext {
     pub(crate) market: Option<MarketWindow>,
-    pub(crate) matrix: Option<Rc<Matrix>>,
+    pub(crate) projection: Option<Rc<dyn Project>>,
     pub(crate) digest: u64,
 }
 
@@ -49,13 +51,14 @@ impl DayContext {
             _ => None,
         };
         let digest = market.as_ref().map_or(0, MarketWindow::digest);
-        let matrix = match model.factors() {
-            None => projection_matrix(model)?,
-            Some(factors) => {
+        let projection: Option<Rc<dyn Project>> = match (model.factors(), model.projection()) {
+            (Some(factors), _) => {
                 Some(Rc::new(factors.basis(&members.0, as_of, market.as_ref(), model.flat_dim())?))
             }
+            (None, Some(given)) => Some(Rc::clone(given)),
+            (None, None) => projection_matrix(model)?.map(|matrix| matrix as Rc<dyn Project>),
         };
-        Ok(Self { market, matrix, digest })
+        Ok(Self { market, projection, digest })
     }
 }
 
@@ -70,7 +73,7 @@ impl DayContext {
 ///
 /// Errors: [`super::super::super::Error::OutOfMemory`], [`super::super::super::Error::MatrixTooLarge`].
 pub fn projection_matrix(model: &PipelineModel) -> Result<Option<Rc<Matrix>>> {
-    let (flat, dim, projection) = (model.flat_dim(), model.dim(), model.spec().projection);
+    let (flat, dim, projection) = (model.flat_dim(), model.dim(), &model.spec().projection);
     let seeded = matches!(projection, Projection::Orthogonal { .. } | Projection::Gaussian { .. });
     if flat <= dim || !seeded {
         return Ok(None);
@@ -78,7 +81,7 @@ pub fn projection_matrix(model: &PipelineModel) -> Result<Option<Rc<Matrix>>> {
     let kept = MATRICES.with(|kept| {
         let kept = kept.try_borrow().ok()?;
         kept.iter()
-            .find(|(p, d, f, _)| (*p, *d, *f) == (projection, dim, flat))
+            .find(|(p, d, f, _)| (p, *d, *f) == (projection, dim, flat))
             .map(|(.., matrix)| Rc::clone(matrix))
     });
     if kept.is_some() {
@@ -90,21 +93,21 @@ pub fn projection_matrix(model: &PipelineModel) -> Result<Option<Rc<Matrix>>> {
             if kept.len() == KEPT_MATRICES {
                 kept.remove(0);
             }
-            kept.push((projection, dim, flat, Rc::clone(&matrix)));
+            kept.push((projection.clone(), dim, flat, Rc::clone(&matrix)));
         }
     });
     Ok(Some(matrix))
 }
 
-fn make(projection: Projection, dim: usize, flat: usize) -> Result<Matrix> {
+fn make(projection: &Projection, dim: usize, flat: usize) -> Result<Matrix> {
     match projection {
-        Projection::Orthogonal { seed } => Matrix::orthogonal(dim, flat, seed.into()),
+        Projection::Orthogonal { seed } => Matrix::orthogonal(dim, flat, (*seed).into()),
         Projection::Gaussian { seed } => {
-            let mut matrix = Matrix::gaussian(dim, flat, seed.into())?;
+            let mut matrix = Matrix::gaussian(dim, flat, (*seed).into())?;
             let scale = (dim as f64).sqrt();
             (0..dim).for_each(|i| matrix.row_mut(i).iter_mut().for_each(|x| *x /= scale));
             Ok(matrix)
         }
-        Projection::Pad {} | Projection::Truncate {} => Matrix::zeros(0, flat),
+        _ => Matrix::zeros(0, flat),
     }
 }

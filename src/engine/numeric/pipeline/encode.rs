@@ -1,9 +1,12 @@
 //! From rows to a vector.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use super::super::super::day::Day;
 use super::super::super::error::Error;
 use super::super::super::linear::normalise;
-use super::super::market::{MarketWindow, usable};
+use super::super::market::{MarketDay, MarketWindow};
 use super::super::model::{Made, Refused};
 use super::super::series::PriceSeries;
 use super::context::{DayContext, Members};
@@ -88,23 +91,64 @@ pub struct PipelineRows<'a> {
     model: &'a PipelineModel,
     rows: Rows,
     in_universe: bool,
+    /// Mean return of the others on the day of each row, once a window has asked for it; NaN before.
+    others: RefCell<Vec<f64>>,
 }
 
 /// Cells of a window: per day, oldest first, the row that fills it.
+enum Cells {
+    /// Each day has a row, and these are all the rows between: the common case.
+    Run(Range<usize>),
+    /// Some day has none.
+    Sparse(Vec<Option<usize>>),
+}
+
 struct Grid {
-    cells: Vec<Option<usize>>,
+    cells: Cells,
     last_day: Day,
+}
+
+impl Cells {
+    fn len(&self) -> usize {
+        match self {
+            Self::Run(range) => range.len(),
+            Self::Sparse(cells) => cells.len(),
+        }
+    }
+
+    /// The span of rows that fill cells.
+    fn span(&self) -> Range<usize> {
+        match self {
+            Self::Run(range) => range.clone(),
+            Self::Sparse(cells) => {
+                let mut filled = cells.iter().flatten().copied();
+                let first = filled.next().unwrap_or(0);
+                first..filled.next_back().unwrap_or(first) + 1
+            }
+        }
+    }
+
+    /// The cells' values out of those of all rows; NaN where a cell is empty.
+    fn pick(&self, column: &[f64]) -> Vec<f64> {
+        match self {
+            Self::Run(range) => column[range.clone()].to_vec(),
+            Self::Sparse(cells) => {
+                cells.iter().map(|cell| cell.map_or(f64::NAN, |row| column[row])).collect()
+            }
+        }
+    }
 }
 
 impl<'a> PipelineRows<'a> {
     /// Prepares a sorted series. `in_universe`: whether the market's sums hold this instrument.
     pub fn new(model: &'a PipelineModel, series: PriceSeries, in_universe: bool) -> Self {
         let rows = Rows::new(series, model.spec());
-        Self { model, rows, in_universe }
+        Self { model, rows, in_universe, others: RefCell::default() }
     }
 
     /// The components of the window that ends on `as_of` before projection, in the model's layout, missing
-    /// days 0. `market` must be the window of that date, for models that have one.
+    /// days 0. `market` must be the window of that date, for models that have one, and always out of the same
+    /// sums.
     ///
     /// Errors: [`Refusal`].
     pub fn components(
@@ -113,17 +157,19 @@ impl<'a> PipelineRows<'a> {
         market: Option<&MarketWindow>,
     ) -> std::result::Result<(Vec<f64>, Encoded), Refusal> {
         let grid = self.grid(as_of, market)?;
-        let channels = &self.model.spec().channels;
-        let window_days = self.model.window_days();
+        let spec = self.model.spec();
+        let (window_days, channels) = (self.model.window_days(), spec.channels.len());
+        let columns = self.rows.values(grid.cells.span());
         let mut flat = vec![0.0; self.model.flat_dim()];
         let mut present = vec![false; grid.cells.len()];
-        for (index, channel) in channels.iter().enumerate() {
-            let values = self.channel(index, channel, &grid, market);
-            for (back, &value) in values.iter().rev().enumerate() {
+        for (index, channel) in spec.channels.iter().enumerate() {
+            let mut values = grid.cells.pick(columns.column(index));
+            self.scale(channel, &mut values, &grid.cells, market);
+            let places = places(spec.layout, index, window_days, channels);
+            for ((there, &value), place) in present.iter_mut().zip(&values).rev().zip(places) {
                 if !value.is_nan() {
-                    present[values.len() - 1 - back] = true;
-                    flat[position(self.model.spec().layout, back, index, window_days, channels.len())] =
-                        value;
+                    *there = true;
+                    flat[place] = value;
                 }
             }
         }
@@ -142,7 +188,7 @@ impl<'a> PipelineRows<'a> {
     /// Errors: [`Refused`].
     pub fn make(&self, as_of: Day, context: &DayContext) -> std::result::Result<Made, Refused> {
         let needs_market = self.model.spec().market.is_some() || self.model.factors().is_some();
-        if needs_market && context.market.is_none() && context.matrix.is_none() {
+        if needs_market && context.market.is_none() && context.projection.is_none() {
             return Err(Refused { rows: 0, error: Error::NeedsMarket });
         }
         let refused =
@@ -150,8 +196,10 @@ impl<'a> PipelineRows<'a> {
         let (flat, encoded) =
             self.components(as_of, context.market.as_ref()).map_err(|refusal| refused(refusal, 0))?;
         let mut vector = vec![0.0; self.model.dim()];
-        match &context.matrix {
-            Some(matrix) => matrix.times(&flat, &mut vector),
+        match &context.projection {
+            Some(projection) => projection
+                .project(&flat, &mut vector)
+                .map_err(|error| Refused { rows: encoded.rows, error })?,
             None => vector.iter_mut().zip(&flat).for_each(|(slot, value)| *slot = *value),
         }
         let mut bytes = vec![0; vector.len() * 4];
@@ -194,8 +242,7 @@ impl<'a> PipelineRows<'a> {
         let from = as_of.minus_days(self.model.look_back_days());
         let end = rows.partition_point(|row| row.day <= as_of);
         let start = rows.partition_point(|row| row.day < from).min(end);
-        let usable_rows = |range: std::ops::Range<usize>| range.filter(|&i| usable(rows[i].price));
-        let Some(last) = usable_rows(start..end).next_back() else {
+        let Some(last) = (start..end).rev().find(|&row| self.rows.is_usable(row)) else {
             return Err(self.too_few(0, as_of));
         };
         let max_age_days = self.model.spec().window.max_age_days;
@@ -203,45 +250,77 @@ impl<'a> PipelineRows<'a> {
             return Err(Refusal::Stale { last: rows[last].day, as_of, max_age_days });
         }
         let cells = match market {
-            Some(market) => {
-                let mut at = start;
-                let find = |day: Day| {
-                    at += rows[at..end].partition_point(|row| row.day < day);
-                    Some(at).filter(|&at| at < end && rows[at].day == day && usable(rows[at].price))
-                };
-                market.days.iter().map(|session| session.day).map(find).collect()
-            }
-            None => {
-                let mut newest: Vec<_> =
-                    usable_rows(start..end).rev().take(self.model.window_days()).map(Some).collect();
-                newest.reverse();
-                newest
-            }
+            Some(market) => self.sessions(market, start..end),
+            None => self.newest(start..end),
         };
         Ok(Grid { cells, last_day: rows[last].day })
     }
 
-    fn channel(
-        &self,
-        index: usize,
-        channel: &Channel,
-        grid: &Grid,
-        market: Option<&MarketWindow>,
-    ) -> Vec<f64> {
-        let value_of = |cell: &Option<usize>| cell.map_or(f64::NAN, |row| self.rows.value(index, row));
-        let mut values: Vec<f64> = grid.cells.iter().map(value_of).collect();
+    /// The newest usable rows of `range`, as many as the window has days.
+    fn newest(&self, range: Range<usize>) -> Cells {
+        let window_days = self.model.window_days();
+        let run = range.end.saturating_sub(window_days).max(range.start)..range.end;
+        if run.clone().all(|row| self.rows.is_usable(row)) {
+            return Cells::Run(run);
+        }
+        let usable = range.rev().filter(|&row| self.rows.is_usable(row));
+        let mut newest: Vec<_> = usable.take(window_days).map(Some).collect();
+        newest.reverse();
+        Cells::Sparse(newest)
+    }
+
+    /// The usable rows of `range` on the days of the market.
+    fn sessions(&self, market: &MarketWindow, range: Range<usize>) -> Cells {
+        let rows = self.rows.rows();
+        let sessions = &market.days;
+        let first = sessions
+            .first()
+            .map_or(0, |first| range.start + rows[range.clone()].partition_point(|row| row.day < first.day));
+        let run = first..first + sessions.len();
+        if run.end <= range.end
+            && run.clone().zip(sessions).all(|(at, day)| rows[at].day == day.day && self.rows.is_usable(at))
+        {
+            return Cells::Run(run);
+        }
+        let mut at = first;
+        let find = |session: &MarketDay| {
+            while at < range.end && rows[at].day < session.day {
+                at += 1;
+            }
+            Some(at).filter(|&at| at < range.end && rows[at].day == session.day && self.rows.is_usable(at))
+        };
+        Cells::Sparse(sessions.iter().map(find).collect())
+    }
+
+    /// Takes the market out of a channel's values and scales them.
+    fn scale(&self, channel: &Channel, values: &mut [f64], cells: &Cells, market: Option<&MarketWindow>) {
         if channel.feature == DayFeature::LogPrice {
             let newest = values.iter().rev().find(|value| !value.is_nan()).copied().unwrap_or(0.0);
             values.iter_mut().for_each(|value| *value -= newest);
         }
         if let Some(market) = market.filter(|_| channel.needs_market()) {
-            let own_return = |cell: &Option<usize>| cell.and_then(|row| self.rows.returns[row]);
-            let own: Vec<_> =
-                grid.cells.iter().map(own_return).map(|own| own.filter(|_| self.in_universe)).collect();
-            standard::against_market(channel, &mut values, &own, market);
+            standard::against_market(channel, values, &self.means(cells, market), market);
         }
-        standard::finish(channel, &mut values);
-        values
+        standard::finish(channel, values);
+    }
+
+    /// Mean return of the others on the day of each cell; 0 where a cell is empty.
+    fn means(&self, cells: &Cells, market: &MarketWindow) -> Vec<f64> {
+        let mut others = self.others.borrow_mut();
+        others.resize(self.rows.rows().len(), f64::NAN);
+        let mut mean = |row: usize, day: &MarketDay| {
+            if others[row].is_nan() {
+                others[row] = day.mean_of_others(self.rows.returns[row].filter(|_| self.in_universe));
+            }
+            others[row]
+        };
+        let days = market.days.iter();
+        match cells {
+            Cells::Run(range) => range.clone().zip(days).map(|(row, day)| mean(row, day)).collect(),
+            Cells::Sparse(cells) => {
+                cells.iter().zip(days).map(|(cell, day)| cell.map_or(0.0, |row| mean(row, day))).collect()
+            }
+        }
     }
 
     fn too_few(&self, found: usize, as_of: Day) -> Refusal {
@@ -252,13 +331,19 @@ impl<'a> PipelineRows<'a> {
     }
 }
 
-/// Component of channel `channel` on the day `back` days before the newest.
-fn position(layout: Layout, back: usize, channel: usize, window_days: usize, channels: usize) -> usize {
-    match layout {
-        Layout::NewestFirst => back * channels + channel,
-        Layout::DayMajor => (window_days - 1 - back) * channels + channel,
-        Layout::FeatureMajor => channel * window_days + back,
-    }
+/// Components of channel `channel`, the newest day first.
+fn places(
+    layout: Layout,
+    channel: usize,
+    window_days: usize,
+    channels: usize,
+) -> impl Iterator<Item = usize> {
+    let (first, step) = match layout {
+        Layout::NewestFirst => (channel as isize, channels as isize),
+        Layout::DayMajor => (((window_days - 1) * channels + channel) as isize, -(channels as isize)),
+        Layout::FeatureMajor => ((channel * window_days) as isize, 1),
+    };
+    (0..window_days as isize).map(move |back| (first + back * step) as usize)
 }
 
 /// Brings `vector` to unit length if asked, and writes it as float32.

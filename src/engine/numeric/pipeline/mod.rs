@@ -9,9 +9,13 @@
 pub mod context;
 pub mod encode;
 mod features;
+pub mod network;
+pub mod projection;
 pub mod spec;
 pub(crate) mod standard;
 
 pub use context::{DayContext, Members};
 pub use encode::{Encoded, PipelineRows, Refusal};
+pub use network::Network;
+pub use projection::{Project, Projection};
 pub use spec::{FactorSpec, PipelineModel, PipelineSpec, Universe};

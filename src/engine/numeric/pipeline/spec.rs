@@ -8,6 +8,7 @@ use super::super::super::error::{Error, Result};
 use super::super::super::fit::FactorWeights;
 use super::super::super::vector::{MAX_DIM, check_dim};
 use super::super::spec::{MAX_WINDOW_DAYS, PriceColumn, json_problem};
+use super::projection::{Project, Projection};
 
 /// Most channels of a model.
 const MAX_CHANNELS: usize = 32;
@@ -17,6 +18,9 @@ const MAX_FEATURE_DAYS: u32 = 1_000;
 
 /// Calendar days read beyond `look_back` times the window, for holidays.
 const SLACK_DAYS: u32 = 30;
+
+/// The same for a rolling feature, half of whose rows are enough.
+const FEATURE_SLACK_DAYS: u32 = 10;
 
 /// What a spec of this kind says under `encoder`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,8 +152,8 @@ pub enum Missing {
 pub struct PipelineWindow {
     /// Fewest days with a value, as a share of the window: `max(2, trunc(window_days * min_fill))`. In (0, 1].
     pub min_fill: f64,
-    /// Calendar days read per row of a window or of a rolling feature (and 30 more for each). In 1..=30.
-    pub look_back: u32,
+    /// Calendar days read per row of a window (and 30 more) or of a rolling feature (and 10 more). In 1..=30.
+    pub look_back: f64,
     /// Rule for days without a row.
     pub short_history: Missing,
     /// Calendar days that a return may span. In 1..=366.
@@ -168,6 +172,11 @@ pub enum Universe {
     Instruments {
         /// Their ids.
         ids: Vec<String>,
+    },
+    /// The equities of a market, whatever their status: that of today must not tell what became of them.
+    Market {
+        /// The market, as table `instruments` has it.
+        market_id: String,
     },
 }
 
@@ -191,26 +200,6 @@ pub enum Layout {
     DayMajor,
     /// Channel by channel, each newest first: component `channel * window_days + lag`.
     FeatureMajor,
-}
-
-/// How `window_days * channels` components become `dim`. Fewer are always followed by zeros.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Projection {
-    /// More are refused.
-    Pad {},
-    /// The first `dim` are kept.
-    Truncate {},
-    /// More go through a matrix of standard normal numbers over `sqrt(dim)`.
-    Gaussian {
-        /// Seed of the matrix.
-        seed: u32,
-    },
-    /// More go through a matrix with orthonormal rows.
-    Orthogonal {
-        /// Seed of the matrix.
-        seed: u32,
-    },
 }
 
 /// Scaling of the finished vector.
@@ -265,7 +254,7 @@ impl PipelineSpec {
             "window.min_fill",
             "must be greater than 0 and at most 1",
         )?;
-        check((1..=30).contains(&window.look_back), "window.look_back", "must be between 1 and 30")?;
+        check((1.0..=30.0).contains(&window.look_back), "window.look_back", "must be between 1 and 30")?;
         check((1..=366).contains(&window.max_gap_days), "window.max_gap_days", "must be between 1 and 366")?;
         check((1..=366).contains(&window.max_age_days), "window.max_age_days", "must be between 1 and 366")?;
         check(!self.channels.is_empty(), "channels", "must name at least one channel")?;
@@ -273,6 +262,7 @@ impl PipelineSpec {
         let dim_fits = self.dim > 0 && self.dim <= MAX_DIM;
         check(dim_fits, "dim", format!("must be between 1 and {MAX_DIM}"))?;
         self.validate_market()?;
+        self.projection.validate()?;
         (0..)
             .zip(&self.channels)
             .try_for_each(|(index, channel)| channel.validate(index, self.market.is_some()))
@@ -290,16 +280,26 @@ impl PipelineSpec {
             "market",
             "is of no use: no channel is relative to it",
         )?;
-        if let Universe::Instruments { ids } = &market.universe {
-            check(!ids.is_empty(), "market.universe.ids", "must name at least one instrument")?;
-            check(ids.len() <= 100_000, "market.universe.ids", "must name at most 100000 instruments")?;
+        match &market.universe {
+            Universe::Prices {} => Ok(()),
+            Universe::Instruments { ids } => {
+                check(!ids.is_empty(), "market.universe.ids", "must name at least one instrument")?;
+                check(ids.len() <= 100_000, "market.universe.ids", "must name at most 100000 instruments")
+            }
+            Universe::Market { market_id } => {
+                check(!market_id.is_empty(), "market.universe.market_id", "must name a market")
+            }
         }
-        Ok(())
     }
 
     /// Calendar days before a day that the value of `channel` on it may depend on, but for the first return's gap.
     pub(crate) fn history_days(&self, channel: &Channel) -> u32 {
-        channel.days.map_or(0, |days| days * self.window.look_back + SLACK_DAYS)
+        channel.days.map_or(0, |days| self.calendar_days(days) + FEATURE_SLACK_DAYS)
+    }
+
+    /// Calendar days in which so many rows are looked for.
+    fn calendar_days(&self, rows: u32) -> u32 {
+        (f64::from(rows) * self.window.look_back).ceil() as u32
     }
 }
 
@@ -334,11 +334,11 @@ impl Channel {
     }
 }
 
-fn check(holds: bool, key: &str, problem: impl Into<String>) -> Result<()> {
+pub(super) fn check(holds: bool, key: &str, problem: impl Into<String>) -> Result<()> {
     if holds { Ok(()) } else { Err(invalid(key, problem)) }
 }
 
-fn invalid(key: &str, problem: impl Into<String>) -> Error {
+pub(super) fn invalid(key: &str, problem: impl Into<String>) -> Error {
     Error::InvalidSpec { key: key.to_owned(), problem: problem.into() }
 }
 
@@ -373,11 +373,12 @@ pub struct FactorSpec {
 }
 
 /// A validated recipe for one window length.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct PipelineModel {
     spec: PipelineSpec,
     window_days: usize,
     factors: Option<Rc<FactorWeights>>,
+    given: Option<Rc<dyn Project>>,
 }
 
 impl PipelineModel {
@@ -400,13 +401,51 @@ impl PipelineModel {
             );
             return Err(invalid("projection.kind", problem));
         }
-        Ok(Self { spec, window_days: window_days as usize, factors: None })
+        let mut spec = spec;
+        if let Some(MarketRule { universe: Universe::Instruments { ids }, .. }) = &mut spec.market {
+            ids.sort_unstable();
+        }
+        Ok(Self { spec, window_days: window_days as usize, factors: None, given: None })
     }
 
     /// The same, projected on fitted factors.
     pub fn with_factors(mut self, factors: Rc<FactorWeights>) -> Self {
         self.factors = Some(factors);
         self
+    }
+
+    /// The same, projected by what the user gave.
+    ///
+    /// Errors: [`Error::InvalidSpec`] when it is for other windows or other vectors.
+    pub fn with_projection(mut self, given: Rc<dyn Project>) -> Result<Self> {
+        for (key, wanted, found) in
+            [("window_days", given.dim_in(), self.flat_dim()), ("dim", given.dim_out(), self.dim())]
+        {
+            if wanted.is_some_and(|wanted| wanted != found) {
+                let what = if key == "dim" { "the vectors have" } else { "the window has" };
+                let problem = format!(
+                    "{what} {found} components, the projection {} {}",
+                    if key == "dim" { "gives" } else { "takes" },
+                    wanted.unwrap_or_default()
+                );
+                return Err(invalid(key, problem));
+            }
+        }
+        self.given = Some(given);
+        Ok(self)
+    }
+
+    /// Says which instruments the market's universe is.
+    pub fn set_universe(&mut self, mut ids: Vec<String>) {
+        ids.sort_unstable();
+        if let Some(market) = &mut self.spec.market {
+            market.universe = Universe::Instruments { ids };
+        }
+    }
+
+    /// The projection that the user gave, if there is one.
+    pub fn projection(&self) -> Option<&Rc<dyn Project>> {
+        self.given.as_ref()
     }
 
     /// The factors to project on, if there are any.
@@ -444,7 +483,7 @@ impl PipelineModel {
 
     /// Calendar days before the as-of date that sessions and values are taken from.
     pub fn look_back_days(&self) -> u32 {
-        self.window_days as u32 * self.spec.window.look_back + SLACK_DAYS
+        self.spec.calendar_days(self.window_days as u32) + SLACK_DAYS
     }
 
     /// Calendar days before the as-of date that rows are read from: the look-back, the history of the

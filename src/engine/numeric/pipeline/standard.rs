@@ -1,5 +1,6 @@
 //! Steps that turn the values of a channel into comparable numbers. A missing value is NaN and stays so.
 
+use super::super::super::linear::{dot, sum};
 use super::super::market::MarketWindow;
 use super::spec::{Channel, Relative, Standardise};
 
@@ -7,19 +8,12 @@ use super::spec::{Channel, Relative, Standardise};
 const MAD_TO_DEVIATION: f64 = 1.4826;
 
 /// Takes the market out of the log returns in `values` (one per session, NaN where missing) and divides
-/// by the day's dispersion, as the channel asks. `own` holds the same returns as the market's sums do
-/// when the instrument belongs to the universe.
-pub(crate) fn against_market(
-    channel: &Channel,
-    values: &mut [f64],
-    own: &[Option<i64>],
-    market: &MarketWindow,
-) {
-    let means: Vec<f64> = market.days.iter().zip(own).map(|(day, &own)| day.mean_of_others(own)).collect();
+/// by the day's dispersion, as the channel asks. `means`: the mean return of the others on each session.
+pub(crate) fn against_market(channel: &Channel, values: &mut [f64], means: &[f64], market: &MarketWindow) {
     match channel.relative {
         Relative::None => {}
-        Relative::Market => values.iter_mut().zip(&means).for_each(|(value, mean)| *value -= mean),
-        Relative::MarketBeta => take_out_fit(values, &means),
+        Relative::Market => values.iter_mut().zip(means).for_each(|(value, mean)| *value -= mean),
+        Relative::MarketBeta => take_out_fit(values, means),
     }
     if channel.dispersion {
         values.iter_mut().zip(&market.days).for_each(|(value, day)| *value /= day.dispersion);
@@ -28,24 +22,24 @@ pub(crate) fn against_market(
 
 /// Replaces `values` by what the least-squares line on `means` leaves of them.
 fn take_out_fit(values: &mut [f64], means: &[f64]) {
-    let (mut value_sum, mut mean_sum, mut count) = (0.0, 0.0, 0.0);
-    for (value, mean) in values.iter().zip(means).filter(|(value, _)| !value.is_nan()) {
-        value_sum += value;
-        mean_sum += mean;
-        count += 1.0;
-    }
+    let count = values.iter().filter(|value| !value.is_nan()).count() as f64;
     if count == 0.0 {
         return;
     }
-    let (value_mean, mean_mean) = (value_sum / count, mean_sum / count);
-    let (mut both, mut squares) = (0.0, 0.0);
-    for (value, mean) in values.iter().zip(means).filter(|(value, _)| !value.is_nan()) {
-        both += (value - value_mean) * (mean - mean_mean);
-        squares += (mean - mean_mean) * (mean - mean_mean);
-    }
-    let beta = if squares > 0.0 { both / squares } else { 0.0 };
-    for (value, mean) in values.iter_mut().zip(means) {
-        *value = (*value - value_mean) - beta * (mean - mean_mean);
+    // What is missing is 0 in both, and adds nothing to any sum.
+    let pairs = values.iter().zip(means);
+    let (own, others): (Vec<f64>, Vec<f64>) =
+        pairs.map(|(&value, &mean)| if value.is_nan() { (0.0, 0.0) } else { (value, mean) }).unzip();
+    let centered = |numbers: Vec<f64>| -> Vec<f64> {
+        let mean = sum(&numbers) / count;
+        let less = numbers.iter().zip(&*values);
+        less.map(|(number, value)| if value.is_nan() { 0.0 } else { number - mean }).collect()
+    };
+    let (own, others) = (centered(own), centered(others));
+    let squares = dot(&others, &others);
+    let beta = if squares > 0.0 { dot(&own, &others) / squares } else { 0.0 };
+    for (value, (own, mean)) in values.iter_mut().zip(own.iter().zip(&others)) {
+        *value = if value.is_nan() { f64::NAN } else { own - beta * mean };
     }
 }
 
@@ -54,7 +48,7 @@ pub(crate) fn finish(channel: &Channel, values: &mut [f64]) {
     let (center, scale) = match channel.standardise {
         Standardise::None {} => (0.0, 1.0),
         Standardise::Zscore {} => mean_and_deviation(values),
-        Standardise::Rms {} => (0.0, mean_of(values.iter().map(|x| x * x)).sqrt()),
+        Standardise::Rms {} => (0.0, mean_of(values, |x| x * x).sqrt()),
         Standardise::Robust {} => median_and_deviation(values),
         Standardise::Reference { center, scale } => (center, scale),
     };
@@ -69,19 +63,17 @@ pub(crate) fn finish(channel: &Channel, values: &mut [f64]) {
     }
 }
 
-fn mean_of(values: impl Iterator<Item = f64>) -> f64 {
-    let (mut sum, mut count) = (0.0, 0.0);
-    for value in values.filter(|value| !value.is_nan()) {
-        sum += value;
-        count += 1.0;
-    }
-    if count > 0.0 { sum / count } else { 0.0 }
+/// Mean of `f` over the values that are there; 0 of none.
+fn mean_of(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
+    let count = values.iter().filter(|value| !value.is_nan()).count();
+    let mapped: Vec<f64> = values.iter().map(|&x| if x.is_nan() { 0.0 } else { f(x) }).collect();
+    if count > 0 { sum(&mapped) / count as f64 } else { 0.0 }
 }
 
 /// Mean and standard deviation (over n). Deviations that rounding alone explains count as none.
 fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
-    let mean = mean_of(values.iter().copied());
-    let deviation = mean_of(values.iter().map(|x| (x - mean) * (x - mean))).sqrt();
+    let mean = mean_of(values, |x| x);
+    let deviation = mean_of(values, |x| (x - mean) * (x - mean)).sqrt();
     (mean, if deviation > mean.abs() * 1e-12 { deviation } else { 0.0 })
 }
 
