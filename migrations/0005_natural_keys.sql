@@ -43,9 +43,13 @@ BEGIN
                         WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
                           AND (SELECT array_agg(p.part ORDER BY p.part COLLATE "C")
                                  FROM generate_series(1, i.indnkeyatts) AS k
-                                -- The tables of distributed/ have the window length in a column.
-                                CROSS JOIN LATERAL (SELECT CASE d.part WHEN 'window_days' THEN '(window_spec ->> ''window_days''::text)'
-                                                                       ELSE d.part END
+                                -- The tables of distributed/ have columns where these have expressions.
+                                CROSS JOIN LATERAL (SELECT CASE WHEN d.part = 'window_days' THEN '(window_spec ->> ''window_days''::text)'
+                                                                WHEN wanted.relname = 'joint_embeddings' AND d.part = 'entity_type'
+                                                                THEN replace(wanted.parts[4], '@.', '')
+                                                                WHEN wanted.relname = 'joint_embeddings' AND d.part = 'entity_id'
+                                                                THEN replace(wanted.parts[5], '@.', '')
+                                                                ELSE d.part END
                                                       FROM (SELECT pg_get_indexdef(i.indexrelid, k, true)) AS d(part)) AS p(part))
                             = (SELECT array_agg(replace(part, '@.', '') ORDER BY replace(part, '@.', '') COLLATE "C")
                                  FROM unnest(wanted.parts) AS part)) AS enforced

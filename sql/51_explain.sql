@@ -66,6 +66,9 @@ DECLARE
     pair   bytea[] := '{}';
     entity text;
     scale  float8;
+    -- Tables in the distributed form have no ids, and one row of a key.
+    newest text := CASE WHEN EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = embeddings AND t.attname = 'joint_id')
+                        THEN 'ORDER BY e.joint_id DESC' ELSE '' END;
 BEGIN
     IF joint_type IS NULL OR a IS NULL OR b IS NULL OR as_of IS NULL THEN
         RAISE EXCEPTION 'arguments "joint_type", "a", "b" and "as_of" must not be null' USING ERRCODE = 'null_value_not_allowed';
@@ -82,7 +85,7 @@ BEGIN
     FOREACH entity IN ARRAY ARRAY[a, b] LOOP
         EXECUTE format('SELECT e.vector FROM %s e WHERE e.joint_type = $1 AND e.model_id = $2 AND e.as_of_date = $3
                            AND $4 IN (e.entity_scope ->> ''entity_id'', e.entity_scope ->> ''issuer_id'', e.entity_scope ->> ''portfolio_id'')
-                         ORDER BY e.joint_id DESC LIMIT 1', embeddings)
+                         %s LIMIT 1', embeddings, newest)
            INTO vec USING joint_type, model_id, as_of, entity;
         IF vec IS NULL THEN
             RAISE EXCEPTION 'no joint embedding of "%" at % for model "%"', entity, as_of, model_id USING ERRCODE = 'no_data_found',
@@ -115,6 +118,8 @@ DECLARE
     pair   bytea[] := '{}';
     entity text;
     scale  float8;
+    newest text := CASE WHEN EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = embeddings AND t.attname = 'embedding_id')
+                        THEN 'ORDER BY e.embedding_id DESC' ELSE '' END;
 BEGIN
     IF embeddings IS NULL THEN
         RAISE EXCEPTION 'relation "numeric_window_embeddings" does not exist' USING ERRCODE = 'undefined_table',
@@ -122,7 +127,7 @@ BEGIN
     END IF;
     FOREACH entity IN ARRAY ARRAY[a, b] LOOP
         EXECUTE format('SELECT e.vector FROM %s e WHERE e.entity_type = $1 AND e.entity_id = $2 AND e.as_of_date = $3 AND e.model_id = $4
-                           AND e.window_spec ->> ''window_days'' = $5::text ORDER BY e.embedding_id DESC LIMIT 1', embeddings)
+                           AND e.window_spec ->> ''window_days'' = $5::text %s LIMIT 1', embeddings, newest)
            INTO vec USING entity_type, entity, as_of, model_id, window_days;
         IF vec IS NULL THEN
             RAISE EXCEPTION 'no numeric embedding of "%" at % for model "%" and % days', entity, as_of, model_id, window_days

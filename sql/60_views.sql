@@ -1,6 +1,7 @@
 -- Views for reports and dashboards. The tables are found through the search_path of whoever asks, as everywhere
 -- in this extension, so each view stands on a function whose body is read when it is called; the planner inlines
 -- it, so that conditions on dates and models reach the tables' indexes.
+-- Tables in the distributed form have no joint_id: the name then means the one beside them, which is NULL.
 -- No name below means anything but what pg_catalog or this extension has; the last line puts the path back.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -18,7 +19,9 @@ AS $view$
                  AND pg_catalog.octet_length(j.vector) OPERATOR(pg_catalog.%) 4 OPERATOR(pg_catalog.=) 0
                 THEN @extschema@.l2_norm(j.vector) END,
            j.joint_id, j.created_at
-      FROM joint_embeddings j
+      FROM (SELECT NULL::pg_catalog.int8 AS joint_id) absent
+     CROSS JOIN LATERAL (SELECT e.as_of_date, e.entity_scope, e.joint_type, e.model_id, e.vector, e.created_at, joint_id
+                           FROM joint_embeddings e) j
      WHERE j.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) 'PROFILE_CORE_V0'
      ORDER BY j.as_of_date, j.entity_scope OPERATOR(pg_catalog.->>) 'issuer_id', j.joint_id DESC
 $view$;
@@ -36,7 +39,9 @@ AS $view$
                  AND pg_catalog.octet_length(j.vector) OPERATOR(pg_catalog.%) 4 OPERATOR(pg_catalog.=) 0
                 THEN @extschema@.l2_norm(j.vector) END,
            j.joint_id, j.created_at
-      FROM joint_embeddings j
+      FROM (SELECT NULL::pg_catalog.int8 AS joint_id) absent
+     CROSS JOIN LATERAL (SELECT e.as_of_date, e.entity_scope, e.joint_type, e.model_id, e.vector, e.created_at, joint_id
+                           FROM joint_embeddings e) j
      WHERE j.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) 'PORTFOLIO_CORE_V0'
      ORDER BY j.as_of_date, j.entity_scope OPERATOR(pg_catalog.->>) 'portfolio_id', j.joint_id DESC
 $view$;

@@ -27,14 +27,14 @@ COMMENT ON FUNCTION embed_nearest_combine(internal, internal) IS 'Internal: join
 COMMENT ON FUNCTION embed_nearest_pack(internal) IS 'Internal: packs a state of embed_nearest.';
 COMMENT ON FUNCTION embed_nearest_unpack(bytea, internal) IS 'Internal: unpacks a state of embed_nearest.';
 
-COMMENT ON FUNCTION find_similar_profiles(text, date, text, int, text, regclass) IS
-    'The issuers whose joint profile at one date is most like that of an issuer: exact, over every candidate.';
-COMMENT ON FUNCTION find_similar_portfolios(text, date, text, int, regclass) IS
-    'The portfolios whose joint vector at one date is most like that of a portfolio: exact, over every candidate.';
-COMMENT ON FUNCTION find_similar_stab_scenarios(text, date, text, int, text, date, date, regclass) IS
-    'The scenarios, of all dates or a range, that are most like the state of an instrument: exact, over every candidate.';
-COMMENT ON FUNCTION find_similar(text, jsonb, date, int, jsonb, text, date, date, regclass) IS
-    'The entities of a joint space that are most like the one that a scope describes: exact, over every candidate of the date or range.';
+COMMENT ON FUNCTION find_similar_profiles(text, date, text, int, text, regclass, text) IS
+    'The issuers whose joint profile at one date is most like that of an issuer, over every candidate.';
+COMMENT ON FUNCTION find_similar_portfolios(text, date, text, int, regclass, text) IS
+    'The portfolios whose joint vector at one date is most like that of a portfolio, over every candidate.';
+COMMENT ON FUNCTION find_similar_stab_scenarios(text, date, text, int, text, date, date, regclass, text) IS
+    'The scenarios, of all dates or a range, that are most like the state of an instrument, over every candidate.';
+COMMENT ON FUNCTION find_similar(text, jsonb, date, int, jsonb, text, date, date, regclass, text) IS
+    'The entities of a joint space that are most like the one that a scope describes, over every candidate of the date or range; exact, or through an index of pgvector when method says so.';
 
 COMMENT ON FUNCTION backfill_numeric_portfolio(date, text[], int, text, text, regclass, regclass) IS
     'Computes and stores the vectors of portfolios at one date from their risk reports.';

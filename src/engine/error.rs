@@ -134,6 +134,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A joint space that cannot be used.
+    #[error("invalid space: {key}: {problem}")]
+    InvalidSpace {
+        /// Path of the key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An argument outside its range.
     #[error("{name} must be between {min} and {max}, not {value}")]
     OutOfRange {

@@ -21,6 +21,7 @@ pgrx::extension_sql_file!(
     name = "spread",
     requires = [api::spread::embed_spread_step, api::spread::embed_spread_final]
 );
+pgrx::extension_sql_file!("../../sql/55_pgvector.sql", name = "pgvector", requires = ["joint"]);
 pgrx::extension_sql_file!("../../sql/60_views.sql", name = "joint_views", requires = ["spaces", "spread"]);
 pgrx::extension_sql_file!(
     "../../sql/81_joint_privileges.sql",

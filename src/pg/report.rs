@@ -211,6 +211,9 @@ fn engine_wording(error: &Error) -> Wording {
         Error::InvalidSpec { .. } => {
             Wording::code(ERRCODE_INVALID_PARAMETER_VALUE).hint("docs/encoders.md lists every key of a spec.")
         }
+        Error::InvalidSpace { .. } => {
+            Wording::code(ERRCODE_INVALID_PARAMETER_VALUE).hint("docs/joint.md lists every key of a space.")
+        }
         Error::OutOfRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
         Error::Text(error) => text::wording(error),
         Error::InvalidWeight { .. } | Error::ZeroWeights => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -2,6 +2,7 @@
 
     ```sql                 is run
     ```sql skip: REASON    is not; without a reason it is an error
+    ```sql needs NAME      is run where the server has the extension NAME
     ```text (or output)    right after a run block: what psql prints for it; a line `...` stands for any lines
 """
 
@@ -20,6 +21,7 @@ class Example:
     sql: str
     expected: str | None = None
     output_line: int | None = None
+    needs: str | None = None
 
 
 def fenced_blocks(text):
@@ -46,7 +48,10 @@ def examples(text):
     found, previous = [], None
     for line, info, body, prose in fenced_blocks(text):
         language, _, rest = info.partition(" ")
-        if language == "sql" and rest:
+        if language == "sql" and (needs := re.fullmatch(r"needs (\w+)", rest)):
+            previous = Example(line, body, needs=needs[1])
+            found.append(previous)
+        elif language == "sql" and rest:
             if not re.fullmatch(r"skip: \S.{5,}", rest):
                 raise ValueError(f"line {line}: ```{info}: say `sql skip: ` and the reason")
             previous = None

@@ -9,6 +9,8 @@ an example is filled; read `git diff` before you keep it. Blocks with a line `..
 """
 
 import os
+import warnings
+from dataclasses import replace
 
 import pytest
 from cluster import ROOT
@@ -55,12 +57,30 @@ def differences(page, printed, returncode):
     return "\n\n".join(wrong)
 
 
+def has_extension(cluster, name):
+    """Whether a block that needs the extension can run; None needs none."""
+    if name is None:
+        return True
+    with cluster.connect("postgres") as connection:
+        available = connection.execute("SELECT FROM pg_available_extensions WHERE name = %s", [name]).fetchall()
+    if not available:
+        warnings.warn(f"examples that need {name} were not run: it is not installed", stacklevel=2)
+    return bool(available)
+
+
+def without(page, idle):
+    """The page with nothing to run in the examples of these numbers."""
+    return [replace(example, sql="", expected=None) if number in idle else example for number, example in enumerate(page)]
+
+
 @pytest.mark.parametrize("path", PAGES, ids=str)
 def test_examples_of(path, cluster, request):
     text = (ROOT / path).read_text(encoding="utf-8")
     page = examples(text)
     if not page:
         return
+    idle = {number for number, example in enumerate(page) if not has_extension(cluster, example.needs)}
+    page = without(page, idle)
     installs = any("CREATE EXTENSION prometheus_embed" in example.sql for example in page)
     template = "template1" if installs else request.getfixturevalue("demo_template")
     database = cluster.create_database(template, prefix="docs")
@@ -69,8 +89,9 @@ def test_examples_of(path, cluster, request):
     finally:
         cluster.drop_database(database)
     if ACCEPT:
-        accepted = with_outputs(text, outputs(done.stdout))
-        page = examples(accepted)
+        printed = {number: output for number, output in outputs(done.stdout).items() if number not in idle}
+        accepted = with_outputs(text, printed)
+        page = without(examples(accepted), idle)
         if accepted != text:
             (ROOT / path).write_text(accepted, encoding="utf-8")
     wrong = differences(page, done.stdout, done.returncode)

@@ -1,12 +1,10 @@
 """Searching: what the Python system found, every bad target, ties, odd vectors, and what a search reads."""
 
 import collections
-import json
-import re
 
 import psycopg
 import pytest
-from jointdata import load_vectors
+from jointdata import fill_dates, load_vectors, scan_of_search
 from psycopg.types.json import Jsonb
 from realdata import read_csv
 
@@ -210,32 +208,11 @@ def test_scenarios_of_a_set_and_a_range(db):
 
 
 def test_a_search_of_one_date_reads_that_date_only(db):
-    db.execute(
-        """
-        INSERT INTO joint_embeddings (joint_type, as_of_date, entity_scope, model_id, vector)
-        SELECT 'PROFILE_CORE_V0', date '2020-01-01' + day,
-               jsonb_build_object('entity_type', 'ISSUER', 'issuer_id', 'I' || issuer, 'as_of_date', date '2020-01-01' + day),
-               'joint-profile-core-v1', vector_from_array(ARRAY[issuer, day]::float8[])
-          FROM generate_series(0, 399) day, generate_series(1, 100) issuer
-        """
-    )
+    fill_dates(db, dates=400, issuers=100)
     db.execute("ANALYZE joint_embeddings")
-    logged = []
-    db.add_notice_handler(lambda notice: logged.append(notice.message_primary))
-    db.execute("LOAD 'auto_explain'")
-    db.execute("SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on; SET auto_explain.log_format = json;"
-               "SET auto_explain.log_analyze = on; SET auto_explain.log_buffers = on; SET client_min_messages = log")
-    assert len(similar(db, "I7", as_of="2020-06-01")) == 10
-    plans = [json.loads(re.sub(r"^duration: \S+ ms  plan:\n", "", text)) for text in logged if "embed_nearest" in text]
-    assert len(plans) == 1
-    nodes, scans = [plans[0]["Plan"]], []
-    while nodes:
-        node = nodes.pop()
-        nodes += node.get("Plans", [])
-        if node.get("Relation Name") == "joint_embeddings":
-            scans.append(node)
-    assert [scan["Node Type"] for scan in scans] in (["Index Scan"], ["Bitmap Heap Scan"])
-    assert scans[0]["Actual Rows"] == 100
-    assert scans[0].get("Rows Removed by Filter", 0) == 0
+    scan = scan_of_search(db, "SELECT * FROM find_similar_profiles('I7', '2020-06-01')")
+    assert scan["Node Type"] in ("Index Scan", "Bitmap Heap Scan")
+    assert scan["Actual Rows"] == 100
+    assert scan.get("Rows Removed by Filter", 0) == 0
     pages = db.execute("SELECT relpages FROM pg_class WHERE relname = 'joint_embeddings'").fetchone()[0]
-    assert scans[0]["Shared Hit Blocks"] + scans[0]["Shared Read Blocks"] <= 110 < pages / 5
+    assert scan["Shared Hit Blocks"] + scan["Shared Read Blocks"] <= 110 < pages / 5

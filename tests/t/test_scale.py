@@ -33,7 +33,7 @@ def rows(session, table="numeric_window_embeddings"):
 
 def make_distributed(session):
     """The tables in the distributed form, with the rest of the migrations."""
-    session.execute("DROP TABLE prices_daily, numeric_window_embeddings, text_embeddings CASCADE")
+    session.execute("DROP TABLE prices_daily, numeric_window_embeddings, text_embeddings, joint_embeddings CASCADE")
     session.execute((ROOT / "migrations" / "distributed" / "0001_tables.sql").read_text(encoding="utf-8"))
     return session.execute("SELECT status, detail FROM embed_migrate()").fetchall()
 
@@ -78,6 +78,68 @@ def test_every_way_of_writing_works_on_either_form(form, db):
     assert db.execute("SELECT inserted, skipped, failed FROM embed_job_progress").fetchone() == (6 * 8, 8, 0)
 
 
+JOINT_WORK = [
+    f"SELECT entity_id, status, dim, used, missing FROM backfill_joint_stab_fragility('{AS_OF}', market_id => 'M', region => 'X')",
+    f"SELECT entity_id, status, detail FROM backfill_joint_stab_fragility('{AS_OF}', market_id => 'M', region => 'X')",
+    f"SELECT entity_id, status, detail FROM backfill_joint_stab_fragility('{AS_OF}', market_id => 'M', on_existing => 'skip')",
+    f"SELECT entity_id, status, used FROM backfill_joint_portfolios('{AS_OF}')",
+    f"SELECT entity_id, status, used FROM backfill_joint('OVER_V1', '{AS_OF}')",
+    f"SELECT rank, cosine, euclidean, entity_id, entity_scope::text FROM find_similar('STAB_FRAGILITY_V0', '{{\"entity_id\": \"X0003\"}}', '{AS_OF}')",
+    f"SELECT * FROM find_similar_portfolios('P2', '{AS_OF}')",
+    f"SELECT entity_id, cosine FROM find_similar('OVER_V1', '{{\"entity_id\": \"X0001\"}}', '{AS_OF}', start_date => '2024-01-01')",
+    "SELECT * FROM show_joint_stab_fragility()",
+    f"SELECT * FROM show_joint_portfolios('{AS_OF}')",
+    "SELECT as_of_date, portfolio_id, source, dim, l2_norm FROM joint_portfolios ORDER BY 1, 2",
+    "SELECT * FROM embedding_coverage ORDER BY 1, 2, 3, 4, 5",
+    "SELECT * FROM embedding_health ORDER BY 1, 2, 3, 4",
+    f"SELECT * FROM explain_similarity('STAB_FRAGILITY_V0', 'X0001', 'X0002', '{AS_OF}')",
+    f"SELECT * FROM explain_numeric_similarity('num-stab-core-v1', 'X0001', 'X0002', '{AS_OF}')",
+    "SELECT joint_type, as_of_date, entity_scope::text, model_id, vector, branches::text FROM joint_embeddings ORDER BY 1, 2, 3",
+]
+
+
+def test_joint_vectors_are_the_same_in_either_form(db):
+    def work():
+        db.execute(f"SELECT count(*) FROM backfill_numeric('{AS_OF}', market_id => 'M', model_id => 'num-stab-core-v1')")
+        db.execute(f"SELECT count(*) FROM backfill_numeric_portfolio('{AS_OF}')")
+        done = [db.execute(statement).fetchall() for statement in JOINT_WORK]
+        with pytest.raises(psycopg.errors.NoDataFound) as missing:
+            db.execute("SELECT * FROM find_similar_portfolios('P2', '2024-05-31')")
+        return [*done, str(missing.value)]
+
+    fill(db)
+    db.execute(
+        f"""INSERT INTO portfolio_risk_reports (report_id, portfolio_id, as_of_date, portfolio_value, cash, net_exposure, gross_exposure,
+                                               leverage, risk_metrics)
+            SELECT 'P' || i, 'P' || i, '{AS_OF}', 1, 1, 1, 1, 1, jsonb_build_object('a', i, 'b', 1) FROM generate_series(1, 4) i"""
+    )
+    db.execute(
+        """SELECT register_joint_space('OVER_V1', 'over-v1', 'INSTRUMENT', '[
+               {"name": "state", "table": "joint_embeddings", "joint_type": "STAB_FRAGILITY_V0", "entity_type": "INSTRUMENT",
+                "model_id": "joint-stab-fragility-v1"}]', fusion => 'identity')"""
+    )
+    expected = work()
+    assert [len(rows) for rows in expected[:8]] == [8, 8, 8, 4, 8, 7, 3, 7]
+    assert {row[1] for row in expected[1]} == {"replaced"} and {row[1] for row in expected[2]} == {"skipped"}
+    make_distributed(db)
+    # The prices went with their table.
+    db.execute("DELETE FROM instruments; DELETE FROM issuers; DELETE FROM markets")
+    fill(db)
+    for statement, got, wanted in zip([*JOINT_WORK, "missing"], work(), expected, strict=True):
+        assert got == wanted, statement
+    assert db.execute("SELECT joint_id FROM joint_portfolios").fetchall() == [(None,)] * 4
+    kept = db.execute("SELECT DISTINCT entity_type, entity_id = entity_scope ->> 'entity_id' FROM joint_embeddings WHERE joint_type = 'OVER_V1'")
+    assert kept.fetchall() == [("INSTRUMENT", True)]
+
+
+def test_a_table_without_ids_and_key_is_read_but_not_written(db):
+    make_distributed(db)
+    db.execute("ALTER TABLE joint_embeddings DROP CONSTRAINT joint_embeddings_pkey")
+    assert db.execute("SELECT * FROM show_joint_portfolios()").fetchall() == []
+    with pytest.raises(psycopg.errors.UndefinedColumn, match='column "joint_id"'):
+        db.execute(f"SELECT * FROM backfill_joint_portfolios('{AS_OF}')")
+
+
 def test_a_plain_window_column_is_filled(db):
     fill(db)
     db.execute("ALTER TABLE numeric_window_embeddings ADD COLUMN window_days int NOT NULL")
@@ -95,16 +157,16 @@ def test_the_distributed_tables_get_no_sequence_and_no_second_key(db):
     assert {status for status, _ in db.execute("SELECT status, detail FROM embed_migrate()").fetchall()} == {"already there"}
     keys = db.execute(
         """SELECT indrelid::regclass::text, count(*) FROM pg_index WHERE indisunique
-              AND indrelid = ANY (ARRAY['numeric_window_embeddings', 'text_embeddings', 'prices_daily']::regclass[]) GROUP BY 1 ORDER BY 1"""
+              AND indrelid = ANY (ARRAY['joint_embeddings', 'numeric_window_embeddings', 'text_embeddings', 'prices_daily']::regclass[]) GROUP BY 1 ORDER BY 1"""
     ).fetchall()
-    assert keys == [("numeric_window_embeddings", 1), ("prices_daily", 1), ("text_embeddings", 1)]
+    assert keys == [("joint_embeddings", 1), ("numeric_window_embeddings", 1), ("prices_daily", 1), ("text_embeddings", 1)]
     types = db.execute(
         """SELECT DISTINCT a.atttypid::regtype::text FROM pg_attribute a
             WHERE (a.attrelid, a.attname) IN (('prices_daily'::regclass, 'instrument_id'), ('numeric_window_embeddings'::regclass, 'entity_id'))"""
     ).fetchall()
     assert types == [("text",)]
     defaults = "SELECT count(*) FROM pg_attrdef WHERE adrelid = ANY (%s::regclass[]) AND pg_get_expr(adbin, adrelid) ~ 'nextval|uuid'"
-    assert db.execute(defaults, [["numeric_window_embeddings", "text_embeddings", "prices_daily"]]).fetchone() == (0,)
+    assert db.execute(defaults, [["numeric_window_embeddings", "text_embeddings", "joint_embeddings", "prices_daily"]]).fetchone() == (0,)
 
 
 def literal(session):

@@ -74,7 +74,7 @@ pub enum EntityType {
 }
 
 impl EntityType {
-    /// Reads the SQL spelling. Errors: [`Error::InvalidSpec`].
+    /// Reads the SQL spelling. Errors: [`Error::InvalidSpace`].
     pub fn parse(name: &str) -> Result<Self> {
         serde_json::from_value(name.into()).map_err(|_| {
             invalid("entity_type", "must be \"ISSUER\", \"INSTRUMENT\", \"PORTFOLIO\" or \"SCENARIO\"")
@@ -212,13 +212,13 @@ pub struct Fused<'a> {
 }
 
 fn invalid(key: impl Into<String>, problem: impl Into<String>) -> Error {
-    Error::InvalidSpec { key: key.into(), problem: problem.into() }
+    Error::InvalidSpace { key: key.into(), problem: problem.into() }
 }
 
 impl Space {
     /// Reads and validates the branches (a JSON array) of a space of `entity_type`.
     ///
-    /// Errors: [`Error::InvalidSpec`] naming the key and what is wrong with it.
+    /// Errors: [`Error::InvalidSpace`] naming the key and what is wrong with it.
     pub fn from_json(entity_type: EntityType, fusion: Fusion, branches: &str) -> Result<Self> {
         let branches: Vec<Branch> =
             serde_json::from_str(branches).map_err(|e| invalid("branches", e.to_string()))?;
@@ -238,7 +238,7 @@ impl Space {
 
     /// Replaces the model of a leaf; an empty one takes the leaf away, as if its vectors were missing.
     ///
-    /// Errors: [`Error::InvalidSpec`] for a required leaf that would go.
+    /// Errors: [`Error::InvalidSpace`] for a required leaf that would go.
     pub fn set_model(&mut self, name: &str, model_id: &str) -> Result<()> {
         let Some(index) = self.leaves.iter().position(|leaf| leaf.name == name) else { return Ok(()) };
         if model_id.is_empty() && requires(&self.nodes, index) {

@@ -100,13 +100,21 @@ pub enum Verdict {
     NonFinite,
 }
 
-/// The query: its components in float64, and its squared norm.
+/// The query: its components in both precisions, and its squared norm.
 #[derive(Debug, Clone, PartialEq)]
 struct Query {
     bytes: Box<[u8]>,
     values: Box<[f64]>,
+    rough: Box<[f32]>,
     norm: f64,
 }
+
+/// Squared norms whose sums in float32 neither overflow nor lose digits to underflow, by a wide margin.
+const ROUGH_NORMS: std::ops::RangeInclusive<f64> = 1e-18..=1e36;
+
+/// Rows lie in pages of this many bytes, mostly one page after the other: when a row is judged, the memory at its
+/// place in the next page is asked for.
+const PAGE: usize = 8192;
 
 /// The best `k` of the vectors seen.
 #[derive(Debug, Clone)]
@@ -116,6 +124,9 @@ pub struct TopK {
     // The worst on top.
     kept: BinaryHeap<Hit>,
     left_out: LeftOut,
+    /// A vector whose rough dot product is at most 0, or whose square is less than this times the rough squared
+    /// norm, is surely worse than all that are kept.
+    bound: Option<f64>,
 }
 
 impl TopK {
@@ -131,8 +142,10 @@ impl TopK {
         }
         let values: Box<[f64]> = query.values().map(f64::from).collect();
         let (norm, _) = simd::query_products(&values, query.bytes());
-        let query = Query { bytes: query.bytes().into(), values, norm };
-        Ok(Self { query: Some(query), k, kept: BinaryHeap::new(), left_out: LeftOut::default() })
+        let rough = query.values().collect();
+        let query = Query { bytes: query.bytes().into(), values, rough, norm };
+        let left_out = LeftOut::default();
+        Ok(Self { query: Some(query), k, kept: BinaryHeap::new(), left_out, bound: None })
     }
 
     /// Compares a stored vector to the query; the kernel of a search.
@@ -142,6 +155,10 @@ impl TopK {
         if vector.len() != query.bytes.len() {
             let none = vector.is_empty() || !vector.len().is_multiple_of(4);
             return if none { Verdict::NoVector } else { Verdict::OtherDim };
+        }
+        simd::prefetch(vector, PAGE);
+        if self.surely_beaten(query, vector) {
+            return Verdict::Beaten;
         }
         let (dot, norm) = simd::query_products(&query.values, vector);
         if !norm.is_finite() {
@@ -157,6 +174,26 @@ impl TopK {
         Verdict::Contender { cosine, distance }
     }
 
+    /// Whether float32 sums are enough to tell that the vector is worse than all that are kept. What they do not
+    /// tell, nor what they cannot be trusted in, is compared exactly: so the result is the same on every CPU.
+    #[inline]
+    fn surely_beaten(&self, query: &Query, vector: &[u8]) -> bool {
+        let Some(bound) = self.bound else { return false };
+        let (dot, norm) = simd::rough_products(&query.rough, vector);
+        let (dot, norm) = (f64::from(dot), f64::from(norm));
+        ROUGH_NORMS.contains(&norm) && (dot <= 0.0 || dot * dot < bound * norm)
+    }
+
+    /// The bound for rough sums, when the list is full.
+    fn set_bound(&mut self) {
+        let (Some(query), Some(worst)) = (&self.query, self.kept.peek()) else { return };
+        // With e the error of a rough sum, a true cosine is below (w - 4e)(1 + e) + e < w when the rough one is
+        // below w - 4e.
+        let below = worst.cosine - 4.0 * simd::rough_error(query.values.len());
+        let usable = self.kept.len() == self.k && below > 0.0 && ROUGH_NORMS.contains(&query.norm);
+        self.bound = usable.then_some(below * below * query.norm);
+    }
+
     /// Keeps a contender if it is among the best so far.
     ///
     /// Errors: [`Error::OutOfMemory`].
@@ -167,6 +204,7 @@ impl TopK {
         } else if let Some(mut worst) = self.kept.peek_mut().filter(|worst| hit < **worst) {
             *worst = hit;
         }
+        self.set_bound();
         Ok(())
     }
 

@@ -52,7 +52,7 @@ impl TopK {
                 return None;
             }
             let kept = (0..hits).map(|_| from.hit()).collect::<Option<BinaryHeap<Hit>>>()?;
-            from.0.is_empty().then_some(Self { query: None, k, kept, left_out })
+            from.0.is_empty().then_some(Self { query: None, k, kept, left_out, bound: None })
         };
         read().ok_or_else(malformed)
     }

@@ -12,6 +12,7 @@ use crate::engine::search::{Hit, TopK, Verdict};
 use crate::engine::vector::VectorRef;
 use crate::pg::ffi::aggregate::{AggregateMemory, State};
 use crate::pg::ffi::bytea::Bytea;
+use crate::pg::ffi::candidate::Candidate;
 use crate::pg::ffi::json::RawJsonb;
 
 type Report<T> = std::result::Result<T, ErrorReport>;
@@ -20,53 +21,55 @@ pgrx::impl_sql_translatable!(State<TopK>, "internal");
 
 /// Offers a row: kept if its vector is among the `top_k` nearest to `query`, its scope contains `filter`,
 /// and it is not about the entity `exclude`.
-#[pg_extern(immutable, parallel_safe, cost = 25)]
-#[allow(clippy::too_many_arguments)]
-pub fn embed_nearest_step(
-    state: Option<State<TopK>>,
-    joint_id: Option<i64>,
-    as_of_date: Option<Date>,
-    entity_scope: Option<RawJsonb>,
-    vector: Option<&[u8]>,
-    query: Option<&[u8]>,
-    top_k: Option<i32>,
-    filter: Option<RawJsonb>,
-    exclude: Option<&str>,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Report<Option<State<TopK>>> {
-    let mut state = match state {
+#[pg_extern(
+    immutable,
+    parallel_safe,
+    sql = r#"
+CREATE FUNCTION embed_nearest_step(state internal, joint_id bigint, as_of_date date, entity_scope jsonb, vector bytea,
+                                   query bytea, top_k int, filter jsonb, exclude text) RETURNS internal
+    IMMUTABLE PARALLEL SAFE COST 25 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#
+)]
+pub fn embed_nearest_step(fcinfo: pg_sys::FunctionCallInfo) -> Report<Option<State<TopK>>> {
+    let row = Candidate::of(&fcinfo);
+    let mut state = match row.state::<TopK>() {
         Some(state) => state,
         None => {
-            let query = VectorRef::new(required(query, "query")?)?;
-            let top = TopK::new(query, required(top_k, "top_k")?.into())?;
+            let query = VectorRef::new(required(row.query(), "query")?)?;
+            let top = TopK::new(query, required(row.top_k(), "top_k")?.into())?;
             AggregateMemory::of(fcinfo)?.keep(top)?
         }
     };
     let top = state.get_mut();
-    let verdict = top.judge(vector.unwrap_or_default());
-    if verdict == Verdict::Beaten {
-        return Ok(Some(state));
+    let verdict = top.judge(row.vector().unwrap_or_default());
+    if verdict != Verdict::Beaten {
+        offer(top, verdict, row)?;
     }
-    let Some(raw) = entity_scope.filter(|scope| filter.is_none_or(|filter| scope.contains(filter))) else {
-        return Ok(Some(state));
-    };
+    Ok(Some(state))
+}
+
+/// What happens to a row whose vector is not beaten: rare once the list is full.
+#[cold]
+fn offer(top: &mut TopK, verdict: Verdict, row: Candidate<'_>) -> Report<()> {
+    let matches = |scope: &RawJsonb| row.filter().is_none_or(|filter| scope.contains(filter));
+    let Some(raw) = row.entity_scope().filter(matches) else { return Ok(()) };
     let payload = raw.text();
     let scope = Scope::parse(&payload);
-    if exclude.is_some_and(|exclude| scope.identity() == exclude) {
-        return Ok(Some(state));
+    if row.exclude().is_some_and(|exclude| scope.identity().as_bytes() == exclude) {
+        return Ok(());
     }
     match verdict {
         Verdict::Contender { cosine, distance } => top.keep(Hit {
             cosine,
             distance,
             key: scope.tie_key().into(),
-            row: joint_id.unwrap_or_default(),
-            day: as_of_date.map_or(0, |date| date.to_pg_epoch_days()),
+            row: row.joint_id().unwrap_or_default(),
+            day: row.day().unwrap_or_default(),
             payload: payload.into(),
         })?,
         odd => top.leave_out(odd),
     }
-    Ok(Some(state))
+    Ok(())
 }
 
 /// Joins what two workers found.

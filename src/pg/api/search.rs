@@ -13,7 +13,7 @@ use crate::engine::{Day, Error};
 use crate::pg::ffi::json::JsonText;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::{Fault, JointFault};
-use crate::pg::spi::joint_search::{Candidates, JointSource};
+use crate::pg::spi::joint_search::{Candidates, JointSource, Method};
 use crate::pg::spi::{models, spaces};
 
 /// A search, as its faces ask for it.
@@ -30,12 +30,15 @@ struct Search<'a> {
     filter: String,
     top_k: Option<i32>,
     embeddings: Option<Regclass>,
+    /// `exact` or `hnsw`.
+    method: Option<&'a str>,
 }
 
 impl Search<'_> {
     fn run(&self) -> Result<Vec<Hit>, Fault> {
         let top_k = required(self.top_k, "top_k")?;
         check_top_k(top_k.into())?;
+        let method = method(required(self.method, "method")?)?;
         let source = JointSource::open(self.embeddings, self.joint_type, self.model_id)?;
         let Some(target) = source.target(&self.scope, self.as_of)? else {
             let missing = source.missing(&self.scope, self.as_of)?;
@@ -58,13 +61,25 @@ impl Search<'_> {
         }
         let candidates =
             Candidates { from: self.from, to: self.to, filter: &filter, entity_type: entity_type.as_deref() };
-        let Some(top) = source.nearest(&target, &candidates, top_k)? else { return Ok(Vec::new()) };
+        let Some(top) = source.nearest(&target, &candidates, top_k, method)? else { return Ok(Vec::new()) };
         let left_out = top.left_out();
         let hits = top.into_sorted();
         if left_out.total() > 0 {
             notice!("{}", tell(left_out, vector.dim()));
         }
         Ok(hits)
+    }
+}
+
+fn method(name: &str) -> Result<Method, Fault> {
+    match name {
+        "exact" => Ok(Method::Exact),
+        "hnsw" => Ok(Method::Hnsw),
+        other => Err(Fault::InvalidChoice {
+            argument: "method",
+            value: other.to_owned(),
+            allowed: "\"exact\" and \"hnsw\"",
+        }),
     }
 }
 
@@ -109,6 +124,7 @@ pub fn find_similar_profiles(
     top_k: default!(Option<i32>, 10),
     region: default!(Option<&str>, "NULL"),
     embeddings: default!(Option<Regclass>, "pg_catalog.to_regclass('joint_embeddings')"),
+    method: default!(Option<&str>, "'exact'"),
 ) -> Result<
     TableIterator<
         'static,
@@ -136,6 +152,7 @@ pub fn find_similar_profiles(
         filter: members(&[kind, ("region", region)]),
         top_k,
         embeddings,
+        method,
     };
     Ok(TableIterator::new(ranked(search.run()?).map(|(rank, hit, scope)| {
         let get = |key| scope.get(key);
@@ -151,6 +168,7 @@ pub fn find_similar_portfolios(
     model_id: default!(Option<&str>, "'joint-portfolio-core-v1'"),
     top_k: default!(Option<i32>, 10),
     embeddings: default!(Option<Regclass>, "pg_catalog.to_regclass('joint_embeddings')"),
+    method: default!(Option<&str>, "'exact'"),
 ) -> Result<
     TableIterator<
         'static,
@@ -176,6 +194,7 @@ pub fn find_similar_portfolios(
         filter: members(&[kind]),
         top_k,
         embeddings,
+        method,
     };
     Ok(TableIterator::new(ranked(search.run()?).map(|(rank, hit, scope)| {
         (rank, hit.cosine, hit.distance, scope.get("portfolio_id"), scope.get("source"))
@@ -194,6 +213,7 @@ pub fn find_similar_stab_scenarios(
     start_date: default!(Option<Date>, "NULL"),
     end_date: default!(Option<Date>, "NULL"),
     embeddings: default!(Option<Regclass>, "pg_catalog.to_regclass('joint_embeddings')"),
+    method: default!(Option<&str>, "'exact'"),
 ) -> Result<
     TableIterator<
         'static,
@@ -221,6 +241,7 @@ pub fn find_similar_stab_scenarios(
         filter: members(&[("entity_type", Some("SCENARIO")), ("scenario_set_id", scenario_set_id)]),
         top_k,
         embeddings,
+        method,
     };
     Ok(TableIterator::new(ranked(search.run()?).map(|(rank, hit, scope)| {
         let day = Date::saturating_from_raw(hit.day);
@@ -243,6 +264,7 @@ pub fn find_similar(
     start_date: default!(Option<Date>, "NULL"),
     end_date: default!(Option<Date>, "NULL"),
     embeddings: default!(Option<Regclass>, "pg_catalog.to_regclass('joint_embeddings')"),
+    method: default!(Option<&str>, "'exact'"),
 ) -> Result<
     TableIterator<
         'static,
@@ -275,6 +297,7 @@ pub fn find_similar(
         filter: filter.map(|filter| object(filter, "filter")).transpose()?.unwrap_or_else(|| "{}".to_owned()),
         top_k,
         embeddings,
+        method,
     };
     Ok(TableIterator::new(ranked(search.run()?).map(|(rank, hit, scope)| {
         let day = Date::saturating_from_raw(hit.day);

@@ -13,7 +13,7 @@ use crate::pg::report::Fault;
 use crate::pg::spi::spaces::{self, NewSpace, Source};
 
 fn invalid(key: &str, problem: impl Into<String>) -> Fault {
-    Error::InvalidSpec { key: key.to_owned(), problem: problem.into() }.into()
+    Error::InvalidSpace { key: key.to_owned(), problem: problem.into() }.into()
 }
 
 /// Adds a joint space, and its model if that is new.

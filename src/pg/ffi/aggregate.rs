@@ -70,6 +70,15 @@ impl<T> State<T> {
         unsafe { self.0.as_ref() }
     }
 
+    /// A state from the `internal` datum of an aggregate's argument.
+    ///
+    /// # Safety
+    ///
+    /// The datum must be one that functions of this aggregate returned for a `State<T>` of this `T`.
+    pub(super) unsafe fn from_datum(datum: pg_sys::Datum) -> Option<Self> {
+        NonNull::new(datum.cast_mut_ptr::<T>()).map(|pointer| Self(pointer, PhantomData))
+    }
+
     /// The value, to change it.
     pub fn get_mut(&mut self) -> &mut T {
         // SAFETY: as above; Postgres passes a state to one running function at a time.

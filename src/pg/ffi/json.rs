@@ -36,23 +36,12 @@ impl FromDatum for JsonText {
 #[derive(Debug, Clone, Copy)]
 pub struct RawJsonb(pg_sys::Datum);
 
-pgrx::impl_sql_translatable!(RawJsonb, "jsonb");
-
-impl FromDatum for RawJsonb {
-    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
-        (!is_null).then_some(Self(datum))
-    }
-}
-
-// SAFETY: the SQL type is declared as jsonb, and the value is only handed to functions of jsonb.
-unsafe impl<'fcx> ArgAbi<'fcx> for RawJsonb {
-    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: as above; a NULL never reaches this (Option arguments).
-        unsafe { arg.unbox_arg_using_from_datum::<Self>() }.unwrap_or(Self(pg_sys::Datum::null()))
-    }
-}
-
 impl RawJsonb {
+    /// Of a datum that is a jsonb.
+    pub(super) fn new(datum: pg_sys::Datum) -> Self {
+        Self(datum)
+    }
+
     /// Its text, as a cast to `text` gives it.
     pub fn text(self) -> String {
         // SAFETY: the datum is a jsonb.

@@ -5,7 +5,9 @@
 pub mod aggregate;
 pub mod array;
 pub mod bytea;
+pub mod candidate;
 pub mod connect;
+pub mod guc;
 pub mod host;
 pub mod interrupts;
 pub mod json;

@@ -56,6 +56,15 @@ pub enum JointFault {
         "branch \"{branch}\": joint type \"{joint_type}\" has no space of model \"{model_id}\" and {entity_type}"
     )]
     MissingBranchSpace { branch: String, joint_type: String, model_id: String, entity_type: String },
+    /// A search through an index that is not there.
+    #[error("no HNSW index holds the vectors of model \"{model_id}\" in \"{relation}\"")]
+    NoHnswIndex { relation: String, model_id: String },
+    /// A vector that the index cannot hold.
+    #[error("index \"{index}\" cannot hold the target's vector of {dim} dimensions")]
+    NotIndexable { index: String, dim: usize },
+    /// A search through an index of a table that may hold several rows of one entity and date.
+    #[error("\"{relation}\" has no unique key, which method \"hnsw\" needs")]
+    HnswNeedsKey { relation: String },
     /// `embed_fuse_branches` called by hand.
     #[error("embed_fuse_branches can only be called by a running backfill")]
     NoRun,
@@ -95,6 +104,12 @@ pub(super) fn wording(fault: &JointFault) -> Wording {
             .detail("A space cannot be built from vectors that need its own."),
         JointFault::MissingBranchSpace { .. } => Wording::code(ERRCODE_UNDEFINED_OBJECT)
             .hint("Register that space first. SELECT joint_type, model_id, entity_type FROM embed_spaces lists them."),
+        JointFault::NoHnswIndex { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+            .hint("Run SELECT embed_enable_pgvector(), then create the index of docs/search.md; method \"exact\" needs none."),
+        JointFault::NotIndexable { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
+            .hint("Index vectors of the target's dimension, or use method \"exact\"."),
+        JointFault::HnswNeedsKey { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+            .hint("Create it with SELECT embed_migrate(), or use method \"exact\"."),
         JointFault::NoRun => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
         JointFault::UnfitArgument { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
         JointFault::UnknownBranch { known, .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)

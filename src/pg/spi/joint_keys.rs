@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pgrx::datum::{Date, DatumWithOid};
 
-use super::joint_search::ENTITY;
+use super::joint_form;
 use super::listed::{Listed, listed};
 use super::query::{required, select};
 use super::relation::Relation;
@@ -113,7 +113,7 @@ pub fn add_issuers(keys: &mut [Key], instruments: &Relation) -> Result<(), Fault
 
 /// Days between two on which a branch has a vector of any entity, ascending.
 pub fn days_of(table: &Relation, leaf: &Leaf, (from, to): (Day, Day)) -> Result<Vec<Day>, Fault> {
-    let (condition, mut args) = of_leaf(leaf);
+    let (condition, mut args) = of_leaf(table, leaf);
     let sql = format!(
         "SELECT DISTINCT t.as_of_date::pg_catalog.date FROM {} t WHERE {condition} \
            AND t.as_of_date OPERATOR(pg_catalog.>=) $4 AND t.as_of_date OPERATOR(pg_catalog.<=) $5 ORDER BY 1",
@@ -138,8 +138,8 @@ pub struct Wanted<'a> {
 
 /// Entities and days that a branch has a vector of, by day and entity.
 pub fn of_branch(table: &Relation, leaf: &Leaf, wanted: &Wanted<'_>) -> Result<Vec<Key>, Fault> {
-    let (condition, mut args) = of_leaf(leaf);
-    let entity = entity_of(leaf);
+    let (condition, mut args) = of_leaf(table, leaf);
+    let entity = entity_of(table, leaf);
     let sql = format!(
         "SELECT DISTINCT t.as_of_date::pg_catalog.date, {entity} COLLATE \"C\" FROM {} t \
          WHERE {condition} AND t.vector IS NOT NULL AND {entity} IS NOT NULL \
@@ -196,8 +196,8 @@ pub fn listed_branch(
     (from, to): (Day, Day),
     ids: Option<&[String]>,
 ) -> Result<Vec<Listed>, Fault> {
-    let (condition, mut args) = of_leaf(leaf);
-    let entity = entity_of(leaf);
+    let (condition, mut args) = of_leaf(table, leaf);
+    let entity = entity_of(table, leaf);
     let keys = format!(
         "SELECT DISTINCT {entity} AS entity, t.as_of_date::pg_catalog.date AS day FROM {} t \
          WHERE {condition} AND t.vector IS NOT NULL AND {entity} IS NOT NULL \
@@ -223,15 +223,15 @@ fn by_entity(keys: &str) -> String {
 }
 
 /// The entity of a row of a branch's table.
-fn entity_of(leaf: &Leaf) -> &'static str {
+fn entity_of(table: &Relation, leaf: &Leaf) -> &'static str {
     match leaf.table {
-        Table::Joint => ENTITY,
+        Table::Joint => joint_form::entity(table),
         Table::Numeric | Table::Text => "t.entity_id::pg_catalog.text",
     }
 }
 
 /// Condition and arguments 1 to 3 for the rows of a branch's model.
-fn of_leaf(leaf: &Leaf) -> (String, Vec<DatumWithOid<'static>>) {
+fn of_leaf(table: &Relation, leaf: &Leaf) -> (String, Vec<DatumWithOid<'static>>) {
     let (kind, model) = (leaf.entity_type.name(), leaf.model_id.clone());
     match leaf.table {
         Table::Numeric | Table::Text => (
@@ -242,10 +242,11 @@ fn of_leaf(leaf: &Leaf) -> (String, Vec<DatumWithOid<'static>>) {
             vec![kind.into(), model.into(), leaf.window_days.map(|days| days.to_string()).into()],
         ),
         Table::Joint => (
-            "(t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') OPERATOR(pg_catalog.=) $1 \
-             AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 \
-             AND t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $3"
-                .to_owned(),
+            format!(
+                "{} OPERATOR(pg_catalog.=) $1 AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2 \
+                 AND t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $3",
+                joint_form::kind(table)
+            ),
             vec![kind.into(), model.into(), leaf.joint_type.clone().into()],
         ),
     }

@@ -2,9 +2,8 @@
 
 use pgrx::datum::Date;
 
-use super::joint_search::COLUMNS;
+use super::joint_form;
 use super::query::{required, select};
-use super::relation::Relation;
 use crate::engine::Day;
 use crate::engine::vector::VectorRef;
 use crate::pg::ffi::regclass::Regclass;
@@ -42,7 +41,7 @@ pub struct Line {
 
 /// The rows by date, then by row id. Errors: as [`Relation::open`].
 pub fn read(given: Option<Regclass>, request: &Request<'_>) -> Result<Vec<Line>, Fault> {
-    let relation = Relation::open(given, "embeddings", "joint_embeddings", &COLUMNS)?;
+    let relation = joint_form::open(given, "embeddings", &joint_form::COLUMNS)?;
     let mut condition = String::new();
     for (given, text) in [
         (request.from.is_some(), " AND t.as_of_date OPERATOR(pg_catalog.>=) $3"),
@@ -57,8 +56,9 @@ pub fn read(given: Option<Regclass>, request: &Request<'_>) -> Result<Vec<Line>,
         "SELECT t.as_of_date::pg_catalog.date, t.entity_scope::pg_catalog.text, t.vector::pg_catalog.bytea \
          FROM {} t WHERE t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
            AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2{condition} \
-         ORDER BY t.as_of_date, t.joint_id LIMIT $6",
-        relation.sql
+         ORDER BY t.as_of_date, {order} LIMIT $6",
+        relation.sql,
+        order = if relation.has_column("joint_id") { "t.joint_id" } else { joint_form::entity(&relation) },
     );
     let date = |day: Option<Day>| day.map(|day| Date::saturating_from_raw(day.0));
     let args = [

@@ -3,8 +3,8 @@
 use pgrx::datum::{Date, DatumWithOid};
 
 use super::extension::schema;
+use super::joint_form;
 use super::joint_keys::Key;
-use super::joint_search::{COLUMNS, ENTITY, has_natural_key};
 use super::query::{execute, select_first};
 use super::relation::Relation;
 use super::spaces::SpaceRow;
@@ -64,9 +64,14 @@ pub struct Sources {
 impl JointTarget {
     /// Checks the table. Errors: as [`Relation::open`].
     pub fn open(given: Option<Regclass>) -> Result<Self, Fault> {
-        let relation = Relation::open(given, "target", "joint_embeddings", &COLUMNS)?;
-        let unique = has_natural_key(&relation)?;
-        Ok(Self { relation, unique })
+        let relation = joint_form::open(given, "target", &joint_form::COLUMNS)?;
+        let unique = joint_form::has_natural_key(&relation)?;
+        if unique || relation.has_column("joint_id") {
+            return Ok(Self { relation, unique });
+        }
+        // Without a key and without ids, nothing tells the rows of this run from those before it.
+        let column = "joint_id".to_owned();
+        Err(Fault::MissingColumn { relation: relation.sql, column, argument: "target" })
     }
 
     /// The table.
@@ -142,9 +147,9 @@ impl JointTarget {
         let sql = format!(
             "DELETE FROM {relation} t \
              USING ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.date[])) AS k(entity, day) \
-             WHERE {KEY} AND t.joint_id OPERATOR(pg_catalog.<=) $6::pg_catalog.int8",
+             WHERE {key} AND t.joint_id OPERATOR(pg_catalog.<=) $6::pg_catalog.int8",
             relation = self.relation.sql,
-            KEY = key_condition("$3", "$4", "$5"),
+            key = self.key_condition("$3", "$4", "$5"),
         );
         let args = [
             keys.iter().map(|key| key.entity.clone()).collect::<Vec<String>>().into(),
@@ -174,10 +179,14 @@ impl JointTarget {
             .collect::<Result<_, Fault>>()?;
         let vectors: Vec<String> = (0..leaves.len()).map(|index| format!("b{index}.vector")).collect();
         let (stored, existing) = self.existing(look);
+        let (key_names, key_values) = match joint_form::has_entity_columns(&self.relation) {
+            true => (", entity_type, entity_id", ", $10, k.entity"),
+            false => ("", ""),
+        };
         let lineage: Vec<_> = LINEAGE.iter().filter(|(name, _)| self.relation.has_column(name)).collect();
         let sql = format!(
-            "INSERT INTO {target} (joint_type, as_of_date, entity_scope, model_id, vector{names}) \
-             SELECT $8, k.day, {scope}, $9, f.vector{values} FROM {KEYS} {joins}{existing} \
+            "INSERT INTO {target} (joint_type, as_of_date, entity_scope, model_id, vector{key_names}{names}) \
+             SELECT $8, k.day, {scope}, $9, f.vector{key_values}{values} FROM {KEYS} {joins}{existing} \
              CROSS JOIN LATERAL {schema}.embed_fuse_branches(k.n, {stored}, ARRAY[{vectors}]) AS f{conflict}",
             target = self.relation.sql,
             names = lineage.iter().map(|(name, _)| format!(", {name}")).collect::<String>(),
@@ -194,7 +203,7 @@ impl JointTarget {
     /// What `embed_fuse_branches` is told of a key's row, and the join that finds it.
     fn existing(&self, look: Look) -> (&'static str, String) {
         const COLUMNS: &str = "e.there, e.digest, e.bytes";
-        let rows = format!("FROM {} t WHERE {}", self.relation.sql, key_condition("$8", "$9", "$10"));
+        let rows = format!("FROM {} t WHERE {}", self.relation.sql, self.key_condition("$8", "$9", "$10"));
         let bytes = "pg_catalog.octet_length(t.vector::pg_catalog.bytea)";
         let row = match look {
             Look::None => return ("NULL, NULL, NULL", String::new()),
@@ -215,6 +224,18 @@ impl JointTarget {
         (COLUMNS, format!(" LEFT JOIN LATERAL ({row}) e ON true"))
     }
 
+    /// Rows of table `t` with the key of `k`.
+    fn key_condition(&self, joint_type: &str, model_id: &str, entity_type: &str) -> String {
+        format!(
+            "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) {joint_type} \
+             AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) {model_id} \
+             AND t.as_of_date OPERATOR(pg_catalog.=) k.day \
+             AND {kind} OPERATOR(pg_catalog.=) {entity_type} AND {entity} OPERATOR(pg_catalog.=) k.entity",
+            kind = joint_form::kind(&self.relation),
+            entity = joint_form::entity(&self.relation),
+        )
+    }
+
     fn conflict(&self, lineage: &[&(&str, &str)]) -> String {
         if !self.unique {
             return String::new();
@@ -222,9 +243,10 @@ impl JointTarget {
         let reference = if self.relation.has_column("vector_ref") { ", vector_ref = NULL" } else { "" };
         let updates: String = lineage.iter().map(|(name, _)| format!(", {name} = excluded.{name}")).collect();
         format!(
-            " ON CONFLICT (model_id, joint_type, as_of_date, (entity_scope OPERATOR(pg_catalog.->>) 'entity_type'), \
-             ({entity})) DO UPDATE SET entity_scope = excluded.entity_scope, vector = excluded.vector{reference}{updates}",
-            entity = ENTITY.replace("t.entity_scope", "entity_scope"),
+            " ON CONFLICT (model_id, joint_type, as_of_date, ({kind}), ({entity})) \
+             DO UPDATE SET entity_scope = excluded.entity_scope, vector = excluded.vector{reference}{updates}",
+            kind = joint_form::kind(&self.relation).replace("t.", ""),
+            entity = joint_form::entity(&self.relation).replace("t.entity", "entity"),
         )
     }
 
@@ -273,8 +295,9 @@ impl JointTarget {
                 let condition = format!(
                     "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) {joint_type} \
                      AND t.as_of_date OPERATOR(pg_catalog.=) k.read_day \
-                     AND (t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') OPERATOR(pg_catalog.=) {kind} \
-                     AND {ENTITY} OPERATOR(pg_catalog.=) {id}",
+                     AND {of_kind} OPERATOR(pg_catalog.=) {kind} AND {entity} OPERATOR(pg_catalog.=) {id}",
+                    of_kind = joint_form::kind(&self.relation),
+                    entity = joint_form::entity(&self.relation),
                     joint_type = bind(leaf.joint_type.clone().into()),
                     kind = bind(leaf.entity_type.name().into()),
                 );
@@ -289,17 +312,6 @@ impl JointTarget {
             table = relation.sql,
         ))
     }
-}
-
-/// Rows of table `t` with the key of `k`.
-fn key_condition(joint_type: &str, model_id: &str, entity_type: &str) -> String {
-    format!(
-        "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) {joint_type} \
-         AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) {model_id} \
-         AND t.as_of_date OPERATOR(pg_catalog.=) k.day \
-         AND (t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') OPERATOR(pg_catalog.=) {entity_type} \
-         AND {ENTITY} OPERATOR(pg_catalog.=) k.entity"
-    )
 }
 
 /// The scope of a key: what is not known is not there.

@@ -3,6 +3,8 @@
 use pgrx::datum::Date;
 
 use super::extension::schema;
+use super::joint_form;
+use super::joint_hnsw::HnswIndex;
 use super::query::{required, select, select_first};
 use super::relation::Relation;
 use crate::engine::Day;
@@ -11,29 +13,11 @@ use crate::engine::search::TopK;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::{Fault, JointFault};
 
-/// Columns of a joint table that readers use.
-pub const COLUMNS: [&str; 6] = ["joint_id", "joint_type", "as_of_date", "entity_scope", "model_id", "vector"];
-
-/// The entity of a row, spelled as in the natural key so that its index serves.
-pub const ENTITY: &str = "COALESCE(t.entity_scope OPERATOR(pg_catalog.->>) 'entity_id', \
-    t.entity_scope OPERATOR(pg_catalog.->>) 'portfolio_id', \
-    ((t.entity_scope OPERATOR(pg_catalog.->>) 'scenario_set_id') OPERATOR(pg_catalog.||) ':') \
-        OPERATOR(pg_catalog.||) (t.entity_scope OPERATOR(pg_catalog.->>) 'scenario_id'), \
-    t.entity_scope OPERATOR(pg_catalog.->>) 'issuer_id')";
-
-/// The key of a joint table as `pg_get_indexdef` prints its parts.
-const UNIQUE: [&str; 5] = [
-    "model_id",
-    "joint_type",
-    "as_of_date",
-    "(entity_scope ->> 'entity_type'::text)",
-    "COALESCE(entity_scope ->> 'entity_id'::text, entity_scope ->> 'portfolio_id'::text, \
-     ((entity_scope ->> 'scenario_set_id'::text) || ':'::text) || (entity_scope ->> 'scenario_id'::text), \
-     entity_scope ->> 'issuer_id'::text)",
-];
-
 const OF_MODEL: &str = "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
     AND t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) $2";
+
+/// Candidates that an index is asked for, per result wanted: its distances are those of rounded vectors.
+const OVERSAMPLE: i64 = 2;
 
 /// Newest dates looked through for a hint.
 const HINT_DATES: i32 = 30;
@@ -56,6 +40,15 @@ pub struct Target {
     pub vector: Vec<u8>,
 }
 
+/// How the nearest are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Every candidate is compared.
+    Exact,
+    /// pgvector's HNSW index names candidates, which are then compared.
+    Hnsw,
+}
+
 /// Which rows are candidates.
 #[derive(Debug)]
 pub struct Candidates<'a> {
@@ -69,18 +62,11 @@ pub struct Candidates<'a> {
     pub entity_type: Option<&'a str>,
 }
 
-/// Whether a joint table allows one row per natural key.
-pub fn has_natural_key(relation: &Relation) -> Result<bool, Fault> {
-    let mut key = UNIQUE.map(str::to_owned);
-    key.sort();
-    Ok(relation.unique_keys()?.iter().any(|found| found[..] == key[..]))
-}
-
 impl JointSource {
     /// Checks the table. Errors: as [`Relation::open`].
     pub fn open(given: Option<Regclass>, joint_type: &str, model_id: &str) -> Result<Self, Fault> {
-        let relation = Relation::open(given, "embeddings", "joint_embeddings", &COLUMNS)?;
-        let unique = has_natural_key(&relation)?;
+        let relation = joint_form::open(given, "embeddings", &joint_form::COLUMNS)?;
+        let unique = joint_form::has_natural_key(&relation)?;
         Ok(Self { relation, joint_type: joint_type.to_owned(), model_id: model_id.to_owned(), unique })
     }
 
@@ -92,8 +78,9 @@ impl JointSource {
         let sql = format!(
             "SELECT t.entity_scope::pg_catalog.text, t.vector FROM {} t WHERE {OF_MODEL} \
                AND t.as_of_date OPERATOR(pg_catalog.=) $6 AND {pinned} AND t.vector IS NOT NULL \
-             ORDER BY t.joint_id DESC LIMIT 20",
-            self.relation.sql
+             ORDER BY {} DESC LIMIT 20",
+            self.relation.sql,
+            joint_form::row_id(&self.relation)
         );
         let args: Vec<_> = args.into_iter().chain([date(day).into()]).collect();
         let mut found = select(&sql, &args, |row| {
@@ -115,14 +102,28 @@ impl JointSource {
         target: &Target,
         candidates: &Candidates<'_>,
         top_k: i32,
+        method: Method,
     ) -> Result<Option<TopK>, Fault> {
+        let condition = candidates.condition(joint_form::kind(&self.relation));
+        let (from, changed) = match method {
+            Method::Exact => (self.newest_rows(), None),
+            Method::Hnsw if !self.unique => {
+                return Err(JointFault::HnswNeedsKey { relation: self.relation.sql.clone() }.into());
+            }
+            Method::Hnsw => {
+                let index = HnswIndex::find(&self.relation, &self.model_id)?;
+                let filtered =
+                    format!("{condition} AND t.entity_scope OPERATOR(pg_catalog.@>) $7::pg_catalog.jsonb");
+                let changed = index.widen(&target.vector, OVERSAMPLE * i64::from(top_k))?;
+                (index.nearest_rows(&self.relation, &filtered, "$5", "$10"), Some(changed))
+            }
+        };
         let sql = format!(
-            "SELECT {schema}.embed_nearest(t.joint_id::pg_catalog.int8, t.as_of_date::pg_catalog.date, \
+            "SELECT {schema}.embed_nearest({row}, t.as_of_date::pg_catalog.date, \
                t.entity_scope::pg_catalog.jsonb, t.vector::pg_catalog.bytea, $5, $6, $7::pg_catalog.jsonb, $8) \
              FROM {from} t WHERE {condition}",
             schema = schema()?,
-            from = self.newest_rows(),
-            condition = candidates.condition(),
+            row = joint_form::row_id(&self.relation),
         );
         let args = [
             self.joint_type.as_str().into(),
@@ -134,8 +135,13 @@ impl JointSource {
             candidates.filter.into(),
             target.scope.identity().into(),
             candidates.entity_type.into(),
+            // One more, for the target itself.
+            (OVERSAMPLE * i64::from(top_k) + 1).into(),
         ];
         let packed = select_first(&sql, &args, |row| row.bytes(1))?.flatten();
+        if let Some(changed) = changed {
+            changed.restore();
+        }
         Ok(packed.map(|packed| TopK::unpack(&packed)).transpose()?)
     }
 
@@ -145,14 +151,18 @@ impl JointSource {
         if self.unique {
             return relation.clone();
         }
+        // Without ids there is no newest of several rows.
+        if !self.relation.has_column("joint_id") {
+            return relation.clone();
+        }
         // A row that names no entity stands for itself.
+        let key = format!(
+            "t.as_of_date, {kind}, COALESCE({entity}, E'\\x01' OPERATOR(pg_catalog.||) t.joint_id::pg_catalog.text)",
+            kind = joint_form::kind(&self.relation),
+            entity = joint_form::entity(&self.relation),
+        );
         format!(
-            "(SELECT DISTINCT ON (t.as_of_date, t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type', \
-                 COALESCE({ENTITY}, E'\\x01' OPERATOR(pg_catalog.||) t.joint_id::pg_catalog.text)) t.* \
-               FROM {relation} t WHERE {OF_MODEL} \
-              ORDER BY t.as_of_date, t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type', \
-                 COALESCE({ENTITY}, E'\\x01' OPERATOR(pg_catalog.||) t.joint_id::pg_catalog.text), \
-                 t.joint_id DESC)"
+            "(SELECT DISTINCT ON ({key}) t.* FROM {relation} t WHERE {OF_MODEL} ORDER BY {key}, t.joint_id DESC)"
         )
     }
 
@@ -163,8 +173,9 @@ impl JointSource {
             "t.entity_scope OPERATOR(pg_catalog.@>) $3::pg_catalog.jsonb{}",
             if id.is_some() {
                 format!(
-                    " AND (t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') OPERATOR(pg_catalog.=) $4 \
-                      AND {ENTITY} OPERATOR(pg_catalog.=) $5"
+                    " AND {} OPERATOR(pg_catalog.=) $4 AND {} OPERATOR(pg_catalog.=) $5",
+                    joint_form::kind(&self.relation),
+                    joint_form::entity(&self.relation),
                 )
             } else {
                 String::new()
@@ -218,7 +229,7 @@ impl JointSource {
 
 impl Candidates<'_> {
     /// Arguments 3 and 4 are the bounds, 9 the entity type.
-    fn condition(&self) -> String {
+    fn condition(&self, kind: &str) -> String {
         let mut condition = OF_MODEL.to_owned();
         match (self.from, self.to) {
             (Some(from), Some(to)) if from == to => {
@@ -235,9 +246,7 @@ impl Candidates<'_> {
             }
         }
         if self.entity_type.is_some() {
-            condition.push_str(
-                " AND (t.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') OPERATOR(pg_catalog.=) $9",
-            );
+            condition.push_str(&format!(" AND {kind} OPERATOR(pg_catalog.=) $9"));
         }
         condition
     }

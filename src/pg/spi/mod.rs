@@ -4,6 +4,8 @@
 
 pub mod extension;
 pub mod instruments;
+pub mod joint_form;
+pub mod joint_hnsw;
 pub mod joint_keys;
 pub mod joint_list;
 pub mod joint_rows;

@@ -144,7 +144,11 @@ impl NumericTarget {
 
     /// The row of each of some keys, in their order.
     pub fn existing(&self, keys: &[(&str, Day)]) -> Result<Vec<Option<Existing>>, Fault> {
-        if self.unique() { self.existing_by_key(keys) } else { self.existing_by_scan(keys) }
+        // A distributed engine cannot look up key by key.
+        match self.unique {
+            Some(Window::Document) => self.existing_by_key(keys),
+            Some(Window::Column) | None => self.existing_by_scan(keys),
+        }
     }
 
     /// One look-up per key, whatever the planner knows about a table that this transaction is filling.

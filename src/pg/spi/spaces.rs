@@ -39,9 +39,9 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads the JSON of the column. Errors: [`Error::InvalidSpec`].
+    /// Reads the JSON of the column. Errors: [`Error::InvalidSpace`].
     pub fn parse(json: &str) -> Result<Self, Fault> {
-        let invalid = |e: serde_json::Error| Error::InvalidSpec {
+        let invalid = |e: serde_json::Error| Error::InvalidSpace {
             key: "source".to_owned(),
             problem: format!("must be \"branches\", \"models\" or {{\"text\": \"...\"}}: {e}"),
         };
@@ -49,10 +49,10 @@ impl Source {
     }
 }
 
-/// Reads a fusion by its SQL name. Errors: [`Error::InvalidSpec`].
+/// Reads a fusion by its SQL name. Errors: [`Error::InvalidSpace`].
 pub fn fusion(name: &str) -> Result<Fusion, Fault> {
     let problem = "must be \"average\", \"blend\", \"identity\" or \"concat\"".to_owned();
-    let invalid = |_| Error::InvalidSpec { key: "fusion".to_owned(), problem };
+    let invalid = |_| Error::InvalidSpace { key: "fusion".to_owned(), problem };
     Ok(serde_json::from_value(name.into()).map_err(invalid)?)
 }
 

@@ -107,7 +107,7 @@ fn every_key_is_validated() {
         let json = PROFILE.replace(from, to);
         assert_ne!(json, PROFILE, "{from}");
         match Space::from_json(EntityType::Issuer, Fusion::Blend, &json) {
-            Err(Error::InvalidSpec { key: found, .. }) => assert_eq!(found, key, "{from} -> {to}"),
+            Err(Error::InvalidSpace { key: found, .. }) => assert_eq!(found, key, "{from} -> {to}"),
             other => panic!("{from} -> {to} gave {other:?}"),
         }
     }
@@ -128,7 +128,7 @@ fn nesting_and_numbers_of_branches_are_bounded() {
         nested = format!(r#"{{"name": "g{depth}", "fusion": "average", "branches": [{nested}]}}"#);
     }
     let parse = |json: String| Space::from_json(EntityType::Instrument, Fusion::Average, &json);
-    assert!(matches!(parse(format!("[{nested}]")), Err(Error::InvalidSpec { .. })));
+    assert!(matches!(parse(format!("[{nested}]")), Err(Error::InvalidSpace { .. })));
     let many = |count: usize| format!("[{}]", (0..count).map(leaf).collect::<Vec<_>>().join(","));
     assert_eq!(parse(many(MAX_BRANCHES)).unwrap().leaves().len(), MAX_BRANCHES);
     assert!(parse(many(MAX_BRANCHES + 1)).is_err());
@@ -145,7 +145,7 @@ fn models_are_replaced_and_optional_branches_switched_off() {
     let fused = space.fuse(&[Some(&p), Some(&t)]).unwrap().unwrap();
     assert_eq!((fused.vector.to_vec(), fused.used), (bytes(&[3.0]), 0b11));
     for name in ["regime", "text"] {
-        assert!(matches!(space.set_model(name, ""), Err(Error::InvalidSpec { .. })), "{name}");
+        assert!(matches!(space.set_model(name, ""), Err(Error::InvalidSpace { .. })), "{name}");
     }
 }
 
@@ -175,7 +175,7 @@ fn places_are_checked_and_filled() {
         ("\"weight\": 3", "\"weight\": 0", "branches[0].weight"),
     ] {
         match parse(&json.replacen(from, to, 1)) {
-            Err(Error::InvalidSpec { key: found, .. }) => assert_eq!(found, key, "{to}"),
+            Err(Error::InvalidSpace { key: found, .. }) => assert_eq!(found, key, "{to}"),
             other => panic!("{to} gave {other:?}"),
         }
     }
