@@ -1,7 +1,8 @@
 # The front door. Each target is one script in scripts/; `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test build install model bench lint start stop psql clean-cluster quality soak
+.PHONY: help setup demo test build install model bench lint start stop psql clean-cluster quality soak \
+        all dist package package-pg17 test-package test-package-pg17 test-pg17 test-pg18 check-majors
 
 # Read by the scripts when set, on the command line or in the environment.
 export PG_CONFIG PG_MAJOR PE_STATE MODEL_SRC
@@ -9,7 +10,7 @@ export PG_CONFIG PG_MAJOR PE_STATE MODEL_SRC
 export BENCH_KEEP = $(KEEP)
 
 help: ## print this list
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 28
 	@echo
 	@echo "  PG_CONFIG=/path/to/pg_config   the Postgres to build for (default: Debian's version PG_MAJOR, 15)"
 	@echo "  LAYERS=\"lint engine\"           for make test: only these (lint engine build regress sessions)"
@@ -47,6 +48,33 @@ quality: ## how good the embeddings are: same-sector precision of every model, n
 lint: ## formatting, clippy on both floors, dependencies, shell and Python files
 	@scripts/lint.sh
 
+package: ## Debian packages in build/packages: the extension for PG_MAJOR, the text model, the ONNX Runtime library
+	@scripts/package.sh
+
+test-package: ## install these packages into an untouched Debian 12 without network, and run the demo there (as root)
+	@scripts/test-package.sh bookworm 15
+
+test-pg17: ## the SQL test suite on PostgreSQL 17 of Debian 13, in a directory of its own (as root)
+	@scripts/debian.sh trixie 17 scripts/test.sh build regress sessions
+
+test-pg18: ## likewise on PostgreSQL 18 of Debian 14
+	@scripts/debian.sh forky 18 scripts/test.sh build regress sessions
+
+package-pg17: ## the packages for PostgreSQL 17 of Debian 13, in build/packages-17
+	@scripts/debian.sh trixie 17 scripts/package.sh
+
+test-package-pg17: ## likewise for those, in an untouched Debian 13
+	@PE_PACKAGES=build/packages-17 scripts/test-package.sh trixie 17
+
+check-majors: ## type-check for every supported version of PostgreSQL, installed or not
+	@scripts/check-majors.sh
+
+dist: ## the archive for PGXN, of what is committed: build/prometheus_embed-VERSION.zip
+	@scripts/dist.sh
+
+# What clients of PGXN call before `make install`.
+all: build
+
 start: build ## (re)start the private development cluster with what was built
 	@scripts/cluster.sh restart
 
@@ -57,5 +85,5 @@ psql: ## connect to the private development cluster
 	@scripts/cluster.sh start
 	@scripts/cluster.sh psql -d postgres
 
-clean-cluster: ## stop every private cluster of this checkout and remove the private Postgres
+clean-cluster: ## stop every private cluster of this checkout and remove the private Postgres and Debian systems
 	@scripts/clean.sh

@@ -34,13 +34,13 @@ pub(super) fn wording(error: &TextError) -> Wording {
     match error {
         TextError::RuntimeNotConfigured => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
             .detail("Text functions need the ONNX Runtime library; all others work without it.")
-            .hint("Run make model and make install, or set prometheus_embed.onnxruntime_library."),
+            .hint("Install the package prometheus-embed-runtime, or run make model and make install, or set prometheus_embed.onnxruntime_library."),
         TextError::RuntimeMissing { .. } => Wording::code(ERRCODE_UNDEFINED_FILE)
             .detail("Text functions need the ONNX Runtime library that prometheus_embed.onnxruntime_library names; all others work without it.")
-            .hint(format!("Run make model and make install, or correct the setting. {TRY_AGAIN}")),
+            .hint(format!("Install the package prometheus-embed-runtime, or run make model and make install, or correct the setting. {TRY_AGAIN}")),
         TextError::RuntimeUnusable { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
             .detail("prometheus_embed.onnxruntime_library must name an ONNX Runtime library of version 1.21 or later; 1.28.0 is tested.")
-            .hint(format!("Run make model and make install, or correct the setting. {TRY_AGAIN}")),
+            .hint(format!("Install the package prometheus-embed-runtime, or run make model and make install, or correct the setting. {TRY_AGAIN}")),
         TextError::RuntimeFixed { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
             .detail("A process holds one such library for its whole life.")
             .hint("Reconnect: the new setting takes effect in a new session."),
@@ -51,7 +51,7 @@ pub(super) fn wording(error: &TextError) -> Wording {
             .hint("Copy the model there, or have a superuser change the setting."),
         TextError::FileMissing { .. } => Wording::code(ERRCODE_UNDEFINED_FILE)
             .detail("Models are read from directories below prometheus_embed.model_directory.")
-            .hint(format!("Run make model and make install. {TRY_AGAIN}")),
+            .hint(format!("Install the package prometheus-embed-model, or run make model and make install. {TRY_AGAIN}")),
         TextError::FileUnreadable { .. } => Wording::code(ERRCODE_IO_ERROR).hint(TRY_AGAIN),
         TextError::FileUnsafe { .. } => Wording::code(ERRCODE_INSUFFICIENT_PRIVILEGE)
             .detail("Whoever can write a model's files can change what all its vectors mean.")

@@ -9,7 +9,11 @@ CREATE TEMPORARY VIEW members AS
 SELECT d.classid, d.objid
   FROM pg_depend d
   JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass
- WHERE d.deptype = 'e' AND e.extname = 'prometheus_embed';
+ WHERE d.deptype = 'e' AND e.extname = 'prometheus_embed'
+   -- From 17 on, the row types of our tables and views, and the arrays of these, are members of their own.
+   AND NOT EXISTS (SELECT FROM pg_type t LEFT JOIN pg_type of ON of.oid = t.typelem
+                    WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid
+                      AND coalesce(nullif(t.typrelid, 0), of.typrelid, 0) <> 0);
 
 -- Anything of an unexpected kind would not be listed below.
 SELECT classid::regclass AS kind, count(*) > 0 AS present FROM members GROUP BY classid ORDER BY classid::regclass::text;
