@@ -74,6 +74,9 @@ pub enum Fault {
     /// `append` on a table that allows one row per key.
     #[error("cannot append to \"{relation}\": it has a unique key")]
     AppendToUnique { relation: String },
+    /// A table without a unique key, in a transaction that cannot see what others commit meanwhile.
+    #[error("cannot write to \"{relation}\" at this isolation level: it has no unique key")]
+    CannotSeeKeys { relation: String },
     /// `update` on a table that does not say what its rows were made from.
     #[error("cannot tell stale rows of \"{relation}\": it has no column \"input_digest\"")]
     NoInputDigest { relation: String },
@@ -276,6 +279,9 @@ fn fault_wording(fault: &Fault) -> Wording {
         }
         Fault::AppendToUnique { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
             .hint("Use on_existing => 'replace' or 'skip', or drop the unique index to keep several rows per key."),
+        Fault::CannotSeeKeys { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+            .detail("A transaction at REPEATABLE READ or SERIALIZABLE does not see rows that another backfill has just committed, and would double them.")
+            .hint("Create the natural key with SELECT embed_migrate(), or use READ COMMITTED."),
         Fault::NoInputDigest { .. } => Wording::code(ERRCODE_UNDEFINED_COLUMN)
             .hint("Add it with SELECT embed_migrate(), or use on_existing => 'skip' or 'replace'."),
         Fault::ChangingArgument { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def as_owner(cluster, *command, check=True, **options):
     """Runs a program as the user who owns the cluster's files; returns the finished process."""
     prefix = ["runuser", "-u", cluster.owner, "--"] if os.getuid() == 0 and cluster.owner != "root" else []
-    done = subprocess.run([*prefix, *map(str, command)], cwd="/", text=True, capture_output=True, check=False, **options)
+    options = {"cwd": "/", **options}
+    done = subprocess.run([*prefix, *map(str, command)], text=True, capture_output=True, check=False, **options)
     if check and done.returncode != 0:
         raise RuntimeError(f"{command} failed: {done.stdout}{done.stderr}")
     return done

@@ -88,6 +88,8 @@ WORK = {
     "numeric v2": (f"SELECT count(*) FROM backfill_numeric(start_date => {first_day(60)}, end_date => '{DAY}', market_id => 'M', model_id => 'num-regime-core-v2', target => 'sink_numeric')", "sink_numeric"),
     "numeric stab v2": (f"SELECT count(*) FROM backfill_numeric(start_date => {first_day(40)}, end_date => '{DAY}', market_id => 'M', model_id => 'num-stab-core-v2', target => 'sink_numeric')", "sink_numeric"),
     "range": (f"CALL backfill_numeric_range({first_day(80)}, '{DAY}', market_id => 'M', target => 'sink_numeric', batch_entities => 2)", "sink_numeric"),
+    "text range": (f"CALL backfill_profile_text_range('{DAY}', '{DAY}', max_entities => {size(8, 120)}, target => 'sink_text', batch_entities => 2)", "sink_text"),
+    "joint range": (f"CALL backfill_joint_range('PROFILE_CORE_V0', {first_day(PROFILE_DATES)}, '{DAY}', target => 'sink_joint', batch_entities => 5)", "sink_joint"),
     "text": (f"SELECT count(*) FROM backfill_profile_text('{DAY}', max_entities => {size(8, 120)}, target => 'sink_text')", "sink_text"),
     "portfolio": (f"SELECT count(*) FROM backfill_numeric_portfolio('{DAY}', max_entities => 100000, target => 'sink_numeric')", "sink_numeric"),
     "portfolio v2": (f"SELECT count(*) FROM backfill_numeric_profile('{DAY}', model_id => 'num-portfolio-core-v2', entity_type => 'PORTFOLIO', entity_column => 'portfolio_id', source => 'portfolio_risk_reports', target => 'sink_numeric')", "sink_numeric"),
@@ -104,4 +106,11 @@ WORK = {
     "listing": (f"SELECT count(*) FROM generate_series(1, 10), LATERAL show_joint_profiles(start_date => '2000-01-01', max_rows => 100000) s", None),
     "fit": (f"SELECT * FROM fit_embedding_model('fitted', 'num-regime-core-v2', '{DAY}', 252, 20)", None),
     "fit components": (f"SELECT * FROM fit_embedding_model('fitted', 'text-profile-v1', '{DAY}', components => 60)", None),
+}
+
+# What identifies a row of each target.
+KEYED = {
+    "sink_numeric": "entity_type, entity_id, window_spec, as_of_date, model_id",
+    "sink_text": "source_type, source_id, model_id",
+    "sink_joint": "joint_type, as_of_date, entity_scope, model_id",
 }

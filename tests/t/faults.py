@@ -22,7 +22,7 @@ LONG = os.environ.get("PE_LONG") == "1"
 SEED = int(os.environ.get("PE_SEED") or random.SystemRandom().randrange(1, 10**9))
 
 # What a server's log says only when a process died or was about to.
-BROKEN = re.compile(r"terminated by signal|PANIC|TRAP:|memory allocation of|non-unwinding|XX000|XX001|stack overflow")
+BROKEN = re.compile(r"terminated by signal|PANIC|TRAP:|memory allocation of|non-unwinding|XX000|stack overflow")
 
 
 def size(short, long):

@@ -60,9 +60,9 @@ class Server(Cluster):
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as file:
             file.write(settings)
 
-    def run(self, program, *arguments, check=True):
+    def run(self, program, *arguments, check=True, **options):
         """Runs one of Postgres' programs as the owner of the files."""
-        return as_owner(self, self.bindir / program, *arguments, check=check)
+        return as_owner(self, self.bindir / program, *arguments, check=check, **options)
 
     def start(self, check=True):
         """Starts it and waits until it takes connections."""

@@ -194,7 +194,7 @@ pub fn run(
         return Ok(Vec::new());
     }
     let replaces = matches!(on_existing, OnExisting::Replace | OnExisting::Update) && !target.unique();
-    if !target.unique() {
+    if !target.unique() && on_existing != OnExisting::Append {
         target.lock(row)?;
     }
     // A look-up per key is saved where no key can have a row.

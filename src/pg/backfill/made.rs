@@ -52,7 +52,7 @@ pub fn write(
 ) -> Result<Vec<Told>, Fault> {
     transaction::refuse_read_only();
     target.allows(on_existing)?;
-    if !target.unique() {
+    if !target.unique() && on_existing != OnExisting::Append {
         target.lock()?;
     }
     let mut told = Vec::with_capacity(made.len());

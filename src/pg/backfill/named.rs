@@ -46,7 +46,7 @@ impl NamedBackfill<'_> {
     pub fn run(&self) -> Result<Vec<Entry>, Fault> {
         transaction::refuse_read_only();
         self.target.allows(self.on_existing)?;
-        if !self.target.unique() {
+        if !self.target.unique() && self.on_existing != OnExisting::Append {
             self.target.lock()?;
         }
         let mut entries = Vec::with_capacity(self.rows.len());

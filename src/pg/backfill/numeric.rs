@@ -96,7 +96,11 @@ impl<'a> NumericBackfill<'a> {
 
     /// Keeps others from writing the same keys, where the table does not.
     pub fn lock(&self) -> Result<(), Fault> {
-        if self.target.unique() { Ok(()) } else { self.target.lock() }
+        if self.target.unique() || self.on_existing == OnExisting::Append {
+            Ok(())
+        } else {
+            self.target.lock()
+        }
     }
 
     /// As [`NumericBackfill::run`], for a market that was read before; `fresh` as

@@ -13,6 +13,12 @@ pub fn refuse_read_only() {
     }
 }
 
+/// Whether the transaction goes on to see only what was committed before it began: REPEATABLE READ and above.
+pub fn has_one_snapshot() -> bool {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
 /// Which command of a session runs: what it has read of a table holds until another command begins, this
 /// one changes something, or a savepoint is rolled back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::engine::Day;
 use crate::engine::joint::space::{EntityType, Leaf, Table};
 use crate::pg::backfill::OnExisting;
 use crate::pg::ffi::regclass::Regclass;
+use crate::pg::ffi::transaction;
 use crate::pg::report::Fault;
 
 /// Columns of ours, filled where the table has them: name, its value.
@@ -100,7 +101,12 @@ impl JointTarget {
 
     /// Holds off other runs that write the same space until the transaction ends. A writing statement, so that
     /// later ones see the rows that a run before this one has just committed.
+    ///
+    /// Errors: [`Fault::CannotSeeKeys`] where nothing can make them see those rows.
     pub fn lock(&self, row: &SpaceRow) -> Result<(), Fault> {
+        if transaction::has_one_snapshot() {
+            return Err(Fault::CannotSeeKeys { relation: self.relation.sql.clone() });
+        }
         let sql = "SELECT pg_catalog.pg_advisory_xact_lock($1::pg_catalog.int4, \
                    pg_catalog.hashtext(pg_catalog.concat_ws(E'\\x01', $2, $3, $4)))::pg_catalog.text";
         let oid = self.relation.oid.to_u32() as i32;
@@ -206,7 +212,12 @@ impl JointTarget {
         let rows = format!("FROM {} t WHERE {}", self.relation.sql, self.key_condition("$8", "$9", "$10"));
         let bytes = "pg_catalog.octet_length(t.vector::pg_catalog.bytea)";
         let row = match look {
-            Look::None => return ("NULL, NULL, NULL", String::new()),
+            Look::None => {
+                return (
+                    "NULL::pg_catalog.bool, NULL::pg_catalog.uuid, NULL::pg_catalog.int4",
+                    String::new(),
+                );
+            }
             Look::Row => {
                 format!(
                     "SELECT true AS there, NULL::pg_catalog.uuid AS digest, NULL::pg_catalog.int4 AS bytes {rows} LIMIT 1"
@@ -217,7 +228,7 @@ impl JointTarget {
             }
             // Of several rows none is the row of the key.
             Look::Digest => format!(
-                "SELECT true AS there, CASE pg_catalog.count(*) WHEN 1 THEN (pg_catalog.array_agg(t.input_digest))[1] END AS digest, \
+                "SELECT true AS there, CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) 1 THEN (pg_catalog.array_agg(t.input_digest))[1] END AS digest, \
                    pg_catalog.max({bytes}) AS bytes {rows} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0"
             ),
         };

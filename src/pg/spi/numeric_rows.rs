@@ -11,6 +11,7 @@ use crate::engine::Day;
 use crate::pg::backfill::OnExisting;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::ffi::staged::{RowSource, with_rows};
+use crate::pg::ffi::transaction;
 use crate::pg::report::Fault;
 
 /// Columns that every such table has.
@@ -219,7 +220,12 @@ impl NumericTarget {
     /// Holds off other runs that write the same keys until the transaction ends: a table without a
     /// unique key has nothing else against duplicates. Run as a writing statement, so that
     /// [`NumericTarget::existing`] sees the rows that a run before this one has just committed.
+    ///
+    /// Errors: [`Fault::CannotSeeKeys`] where nothing can make it see them.
     pub fn lock(&self) -> Result<(), Fault> {
+        if transaction::has_one_snapshot() {
+            return Err(Fault::CannotSeeKeys { relation: self.relation.sql.clone() });
+        }
         let sql = "SELECT pg_catalog.pg_advisory_xact_lock($1::pg_catalog.int4, \
                    pg_catalog.hashtext(pg_catalog.concat_ws(E'\\x01', $2, $3, $4)))::pg_catalog.text";
         let args = [

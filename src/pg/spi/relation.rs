@@ -60,7 +60,8 @@ impl Relation {
         self.columns.iter().find(|(name, _)| name == column).map(|(_, generated)| *generated)
     }
 
-    /// The key definitions of each unique, valid, unconditional index, each sorted.
+    /// The key definitions of each unique, valid, unconditional index, each sorted; operators and types of
+    /// pg_catalog without their schema, which Postgres prints where the caller's search_path hides them.
     pub fn unique_keys(&self) -> Result<Vec<Vec<String>>, Fault> {
         let sql = "SELECT pg_catalog.array_to_string(ARRAY(SELECT pg_catalog.pg_get_indexdef(i.indexrelid, k, true) \
                      FROM pg_catalog.generate_series(1, i.indnkeyatts)  k), E'\\x01') \
@@ -69,12 +70,21 @@ impl Relation {
                      AND i.indimmediate AND i.indpred IS NULL";
         let keys = select(sql, &[self.oid.into()], |row| required(row.text(1)?))?;
         let parts = |key: &String| {
-            let mut parts: Vec<String> = key.split('\u{1}').map(str::to_owned).collect();
+            let mut parts: Vec<String> = key.split('\u{1}').map(plain).collect();
             parts.sort_unstable();
             parts
         };
         Ok(keys.iter().map(parts).collect())
     }
+}
+
+/// A definition as Postgres prints it where pg_catalog comes first.
+fn plain(definition: &str) -> String {
+    let mut text = definition.replace("::pg_catalog.", "::");
+    for operator in ["->>", "||"] {
+        text = text.replace(&format!("OPERATOR(pg_catalog.{operator})"), operator);
+    }
+    text
 }
 
 fn columns_of(oid: pg_sys::Oid) -> Result<Vec<(String, bool)>, Fault> {
