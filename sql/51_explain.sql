@@ -12,6 +12,9 @@ DECLARE
     newest   boolean;
     whole    boolean;
 BEGIN
+    IF dims NOT BETWEEN 0 AND 65535 OR window_days NOT BETWEEN 0 AND 65535 THEN
+        RAISE EXCEPTION '"dims" and "window_days" must be between 0 and 65535' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     SELECT m.spec INTO spec FROM @extschema@.embed_models m WHERE m.model_id = embed_component_labels.model_id;
     names := CASE WHEN spec ->> 'encoder' = 'pipeline'
                   THEN ARRAY(SELECT c ->> 'feature' || coalesce(' ' || (c ->> 'days'), '')

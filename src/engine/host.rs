@@ -1,7 +1,26 @@
 //! What long-running or thread-making rooms of the engine ask of the program around them. The Postgres floor
 //! implements it with signal masks, interrupt checks and a timer; tests use [`Unattended`].
 
+use std::sync::OnceLock;
+
 use super::Result;
+
+static CHECKPOINT: OnceLock<fn()> = OnceLock::new();
+
+/// Has `check` called by [`checkpoint`] from now on; the first one given stays. It may unwind.
+pub fn on_checkpoint(check: fn()) {
+    // A second one would be the same: a program loads the engine once.
+    let _ = CHECKPOINT.set(check);
+}
+
+/// Where long arithmetic without a [`Host`] at hand lets the program stop it. Costs a nanosecond; called only
+/// while nothing is borrowed that an unwinding caller would leave locked.
+#[inline]
+pub fn checkpoint() {
+    if let Some(check) = CHECKPOINT.get() {
+        check();
+    }
+}
 
 /// The program the engine runs in.
 pub trait Host {

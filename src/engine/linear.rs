@@ -2,6 +2,7 @@
 //! Small dense linear algebra in float64 with one fixed order of operations: the same bits on every CPU.
 
 use super::error::{Error, Result};
+use super::host::checkpoint;
 use super::random::SplitMix64;
 use super::simd;
 
@@ -71,7 +72,10 @@ impl Matrix {
     pub fn gaussian(rows: usize, cols: usize, seed: u64) -> Result<Self> {
         let mut matrix = Self::zeros(rows, cols)?;
         let mut generator = SplitMix64::new(seed);
-        matrix.values.iter_mut().for_each(|value| *value = generator.next_gaussian());
+        for row in matrix.values.chunks_mut(cols.max(1)) {
+            checkpoint();
+            row.iter_mut().for_each(|value| *value = generator.next_gaussian());
+        }
         Ok(matrix)
     }
 
@@ -93,6 +97,7 @@ impl Matrix {
             let before = dot(row, row).sqrt();
             for _ in 0..2 {
                 for other in done.chunks_exact(self.cols.max(1)) {
+                    checkpoint();
                     let along = dot(row, other);
                     row.iter_mut().zip(other).for_each(|(x, y)| *x -= along * y);
                 }

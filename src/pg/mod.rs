@@ -22,6 +22,7 @@ pgrx::pg_module_magic!(name, version);
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
+    crate::engine::host::on_checkpoint(ffi::interrupts::check);
     if ffi::connect::is_starting() {
         text::warm_up();
     }

@@ -9,6 +9,7 @@ an example is filled; read `git diff` before you keep it. Blocks with a line `..
 """
 
 import os
+import re
 import warnings
 from dataclasses import replace
 
@@ -101,6 +102,22 @@ def test_examples_of(path, cluster, request):
 @pytest.mark.parametrize("path", PAGES, ids=str)
 def test_no_sql_escapes_in(path):
     assert indented_sql((ROOT / path).read_text(encoding="utf-8")) == [], f"{path}: use ```sql blocks, which are run"
+
+
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=str)
+def test_links_of(path):
+    here = (ROOT / path).parent
+    broken = [link for link in LINK.findall((ROOT / path).read_text(encoding="utf-8")) if not (here / link).exists()]
+    assert broken == []
+
+
+def test_every_page_is_in_the_list():
+    listed = set(LINK.findall((ROOT / "docs/README.md").read_text(encoding="utf-8")))
+    pages = {path.relative_to("docs").as_posix() for path in PAGES if path.parts[0] == "docs"} - {"README.md"}
+    assert pages - listed == set(), "docs/README.md lists every page"
 
 
 def test_indented_sql_is_found():

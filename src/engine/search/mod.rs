@@ -220,9 +220,9 @@ impl TopK {
 
     /// Adds what another worker found. Errors: [`Error::OutOfMemory`].
     pub fn merge(&mut self, other: &Self) -> Result<()> {
-        self.left_out.no_vector += other.left_out.no_vector;
-        self.left_out.other_dim += other.left_out.other_dim;
-        self.left_out.non_finite += other.left_out.non_finite;
+        self.left_out.no_vector = self.left_out.no_vector.saturating_add(other.left_out.no_vector);
+        self.left_out.other_dim = self.left_out.other_dim.saturating_add(other.left_out.other_dim);
+        self.left_out.non_finite = self.left_out.non_finite.saturating_add(other.left_out.non_finite);
         other.kept.iter().try_for_each(|hit| self.keep(hit.clone()))
     }
 

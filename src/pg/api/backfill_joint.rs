@@ -28,11 +28,11 @@ use crate::pg::spi::{instruments as instrument_table, models};
 /// Fuses the branches of one key; only backfills call it, once per key.
 #[pg_extern(volatile, parallel_unsafe, cost = 100)]
 pub fn embed_fuse_branches(
-    number: i64,
+    number: Option<i64>,
     existing: Option<bool>,
     digest: Option<pgrx::Uuid>,
     bytes: Option<i32>,
-    vectors: ItemArray<'_, [u8]>,
+    vectors: Option<ItemArray<'_, [u8]>>,
 ) -> Result<
     TableIterator<
         'static,
@@ -45,6 +45,8 @@ pub fn embed_fuse_branches(
         digest: digest.map(|digest| *digest.as_bytes()),
         bytes: bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0),
     };
+    let number = required(number, "number")?;
+    let vectors = required(vectors, "vectors")?;
     let row = joint::fuse(number, stored, &vectors.values_and_nulls("vectors")?)?;
     let row = match row {
         Some(row) => {

@@ -105,6 +105,10 @@ pub fn fuse(number: i64, stored: Stored, vectors: &[Option<&[u8]>]) -> Result<Op
         let run = runs.last_mut().ok_or(JointFault::NoRun)?;
         let slot = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         let slot = slot.filter(|slot| *slot < run.fates.len()).ok_or(JointFault::NoRun)?;
+        // One bit of a mask for each branch of the space: nobody else can be the caller.
+        if vectors.len() != run.row.space.leaves().len() {
+            return Err(JointFault::NoRun.into());
+        }
         let (fate, row) = run.fuse(stored, vectors);
         run.fates[slot] = Some(fate);
         Ok(row)
