@@ -25,7 +25,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 7] = [
 /// Bytes as a stored vector, and as two halves that are compared.
 pub fn vector(data: &[u8]) {
     let Ok(whole) = VectorRef::new(data) else {
-        assert!(data.is_empty() || data.len() % 4 != 0 || data.len() / 4 > vector::MAX_DIM);
+        assert!(data.is_empty() || !data.len().is_multiple_of(4) || data.len() / 4 > vector::MAX_DIM);
         return;
     };
     assert_eq!(whole.dim() * 4, data.len());

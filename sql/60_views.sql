@@ -146,17 +146,17 @@ AS $view$
           FROM joint_embeddings j GROUP BY 2, 3, 4
     )
     SELECT w.modality, w.joint_type, w.entity_type, w.model_id, w.day,
-           CASE w.modality
-           WHEN 'numeric' THEN (
+           CASE
+           WHEN w.modality OPERATOR(pg_catalog.=) 'numeric' THEN (
                SELECT @extschema@.embed_spread(n.entity_id::pg_catalog.text, n.window_spec OPERATOR(pg_catalog.->>) 'window_days', n.vector)
                  FROM numeric_window_embeddings n
                 WHERE n.entity_type::pg_catalog.text OPERATOR(pg_catalog.=) w.entity_type
                   AND n.model_id::pg_catalog.text OPERATOR(pg_catalog.=) w.model_id
                   AND n.as_of_date OPERATOR(pg_catalog.=) w.day)
-           WHEN 'text' THEN (
+           WHEN w.modality OPERATOR(pg_catalog.=) 'text' THEN (
                SELECT @extschema@.embed_spread(d.id, NULL, d.vector) FROM dated d
                 WHERE d.source_type OPERATOR(pg_catalog.=) w.entity_type AND d.model_id OPERATOR(pg_catalog.=) w.model_id
-                  AND d.day IS NOT DISTINCT FROM w.day)
+                  AND COALESCE(d.day OPERATOR(pg_catalog.=) w.day, w.day IS NULL))
            ELSE (
                SELECT @extschema@.embed_spread(COALESCE(
                           j.entity_scope OPERATOR(pg_catalog.->>) 'entity_id', j.entity_scope OPERATOR(pg_catalog.->>) 'portfolio_id',
@@ -166,7 +166,7 @@ AS $view$
                  FROM joint_embeddings j
                 WHERE j.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) w.joint_type
                   AND j.model_id::pg_catalog.text OPERATOR(pg_catalog.=) w.model_id
-                  AND (j.entity_scope OPERATOR(pg_catalog.->>) 'entity_type') IS NOT DISTINCT FROM w.entity_type
+                  AND COALESCE(j.entity_scope OPERATOR(pg_catalog.->>) 'entity_type', '') OPERATOR(pg_catalog.=) COALESCE(w.entity_type, '')
                   AND j.as_of_date OPERATOR(pg_catalog.=) w.day) END
       FROM newest w
 $view$;

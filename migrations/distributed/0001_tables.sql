@@ -4,7 +4,8 @@
 --
 -- Entity and instrument ids are text in every table, since INSERT ... SELECT stays on the shards only where the
 -- distribution columns have one type. window_days is computed from window_spec, so every writer of the published
--- form works unchanged; joint_embeddings has entity_type and entity_id beside entity_scope, which our backfills fill. docs/scale.md has the statements that distribute them.
+-- form works unchanged; joint_embeddings has entity_type and entity_id beside entity_scope, which our backfills fill.
+-- docs/scale.md has the statements that distribute them.
 DO $migration$
 DECLARE
     home        pg_catalog.name := pg_catalog.current_schema();
@@ -71,22 +72,24 @@ BEGIN
         );
     END IF;
 
-    CREATE TABLE IF NOT EXISTS joint_embeddings (
-        joint_type   text        NOT NULL,
-        as_of_date   date        NOT NULL,
-        -- What entity_scope says, for the key: a distributed engine takes no computed column.
-        entity_type  text        NOT NULL,
-        entity_id    text        NOT NULL,
-        entity_scope jsonb       NOT NULL,
-        model_id     text        NOT NULL,
-        vector       bytea,
-        vector_ref   text,
-        created_at   timestamptz NOT NULL DEFAULT now(),
-        branches     jsonb,
-        input_digest uuid,
-        computed_at  timestamptz,
-        PRIMARY KEY (model_id, joint_type, as_of_date, entity_type, entity_id)
-    );
+    IF pg_catalog.to_regclass(pg_catalog.format('%I.joint_embeddings', home)) IS NULL THEN
+        CREATE TABLE joint_embeddings (
+            joint_type   text        NOT NULL,
+            as_of_date   date        NOT NULL,
+            -- What entity_scope says, for the key: a distributed engine takes no computed column.
+            entity_type  text        NOT NULL,
+            entity_id    text        NOT NULL,
+            entity_scope jsonb       NOT NULL,
+            model_id     text        NOT NULL,
+            vector       bytea,
+            vector_ref   text,
+            created_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
+            branches     jsonb,
+            input_digest uuid,
+            computed_at  timestamptz,
+            PRIMARY KEY (model_id, joint_type, as_of_date, entity_type, entity_id)
+        );
+    END IF;
 
     PERFORM pg_catalog.set_config('search_path', caller_path, true);
 END

@@ -10,4 +10,4 @@ mod session;
 pub use cpu::kind as cpu_kind;
 pub use graph::GraphSession;
 pub use pool::{LoadRequest, Loaded, ModelPool, Usage};
-pub use runtime::{check as check_runtime, loaded_build, Runtime};
+pub use runtime::{Runtime, check as check_runtime, loaded_build};
