@@ -95,6 +95,9 @@ pub enum Fault {
     /// `embed_staged_rows` called outside a backfill.
     #[error("embed_staged_rows can only be called by a running backfill")]
     NoStagedRows,
+    /// A set-returning function called where no set is taken.
+    #[error("set-valued function called in context that cannot accept a set")]
+    NoResultSet,
     /// A schema that does not exist.
     #[error("schema \"{name}\" does not exist")]
     UnknownSchema { name: String },
@@ -287,6 +290,7 @@ fn fault_wording(fault: &Fault) -> Wording {
         Fault::ChangingArgument { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .hint("Pass a constant, or add the column to GROUP BY."),
         Fault::NotAnAggregate | Fault::NoStagedRows | Fault::NotInstalled => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+        Fault::NoResultSet => Wording::code(ERRCODE_FEATURE_NOT_SUPPORTED),
         Fault::MalformedState | Fault::MalformedScope => Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION),
         Fault::UnknownSchema { .. } => Wording::code(ERRCODE_INVALID_SCHEMA_NAME)
             .hint("Create it first: CREATE SCHEMA. The name is taken as it is, without quotes."),

@@ -7,19 +7,16 @@ use super::arguments::{day, required};
 use crate::engine::Day;
 use crate::engine::numeric::NumericModel;
 use crate::pg::backfill::OnExisting;
-use crate::pg::backfill::ledger::Entry;
+use crate::pg::backfill::ledger::{Entry, Outcomes};
 use crate::pg::backfill::market::resolve;
 use crate::pg::backfill::numeric::NumericBackfill;
 use crate::pg::ffi::array::ItemArray;
 use crate::pg::ffi::regclass::Regclass;
+use crate::pg::ffi::rowstore::RowStore;
 use crate::pg::report::Fault;
 use crate::pg::spi::numeric_rows::NumericTarget;
 use crate::pg::spi::relation::Relation;
 use crate::pg::spi::{instruments as instrument_table, models, prices as price_table};
-
-/// What both forms return, as pgrx passes it; SQL sees the columns that each form names.
-type Rows =
-    TableIterator<'static, (String, Date, String, &'static str, Option<i32>, Option<i32>, Option<String>)>;
 
 /// Which dates a call is about.
 enum Days {
@@ -65,35 +62,35 @@ impl Opened {
 }
 
 /// Computes and stores the window vectors of instruments at one date.
-#[pg_extern(volatile, parallel_unsafe, cost = 100000)]
+#[pg_extern(sql = r#"
+CREATE FUNCTION backfill_numeric(
+    as_of date,
+    window_days integer DEFAULT 63, market_id text DEFAULT NULL,
+    instrument_ids text[] DEFAULT NULL, model_id text DEFAULT 'num-regime-core-v1', max_entities integer DEFAULT NULL,
+    skip_entities integer DEFAULT NULL, on_existing text DEFAULT 'replace',
+    prices regclass DEFAULT pg_catalog.to_regclass('prices_daily'),
+    instruments regclass DEFAULT pg_catalog.to_regclass('instruments'),
+    target regclass DEFAULT pg_catalog.to_regclass('numeric_window_embeddings')
+)
+    RETURNS TABLE (entity_id text, as_of_date date, model_id text, status text, dim integer, rows_used integer, detail text)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE COST 100000
+    AS 'MODULE_PATHNAME', 'backfill_numeric_wrapper';
+"#)]
 #[allow(clippy::too_many_arguments)]
 pub fn backfill_numeric(
     as_of: Option<Date>,
-    window_days: default!(Option<i32>, 63),
-    market_id: default!(Option<&str>, "NULL"),
-    instrument_ids: default!(Option<ItemArray<'_, str>>, "NULL"),
-    model_id: default!(Option<&str>, "'num-regime-core-v1'"),
-    max_entities: default!(Option<i32>, "NULL"),
-    skip_entities: default!(Option<i32>, "NULL"),
-    on_existing: default!(Option<&str>, "'replace'"),
-    prices: default!(Option<Regclass>, "pg_catalog.to_regclass('prices_daily')"),
-    instruments: default!(Option<Regclass>, "pg_catalog.to_regclass('instruments')"),
-    target: default!(Option<Regclass>, "pg_catalog.to_regclass('numeric_window_embeddings')"),
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(entity_id, String),
-            name!(as_of_date, Date),
-            name!(model_id, String),
-            name!(status, &'static str),
-            name!(dim, Option<i32>),
-            name!(rows_used, Option<i32>),
-            name!(detail, Option<String>),
-        ),
-    >,
-    ErrorReport,
-> {
+    window_days: Option<i32>,
+    market_id: Option<&str>,
+    instrument_ids: Option<ItemArray<'_, str>>,
+    model_id: Option<&str>,
+    max_entities: Option<i32>,
+    skip_entities: Option<i32>,
+    on_existing: Option<&str>,
+    prices: Option<Regclass>,
+    instruments: Option<Regclass>,
+    target: Option<Regclass>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<(), ErrorReport> {
     let days = Days::One(day(as_of, "as_of")?);
     let arguments = Arguments {
         window_days,
@@ -107,40 +104,40 @@ pub fn backfill_numeric(
         instruments,
         target,
     };
-    Ok(arguments.run(days)?)
+    Ok(arguments.run(days, fcinfo)?)
 }
 
 /// Computes and stores the window vectors of instruments at every trading day of a range.
-#[pg_extern(volatile, parallel_unsafe, cost = 1000000, name = "backfill_numeric")]
+#[pg_extern(sql = r#"
+CREATE FUNCTION backfill_numeric(
+    start_date date, end_date date,
+    window_days integer DEFAULT 63, market_id text DEFAULT NULL,
+    instrument_ids text[] DEFAULT NULL, model_id text DEFAULT 'num-regime-core-v1', max_entities integer DEFAULT NULL,
+    skip_entities integer DEFAULT NULL, on_existing text DEFAULT 'replace',
+    prices regclass DEFAULT pg_catalog.to_regclass('prices_daily'),
+    instruments regclass DEFAULT pg_catalog.to_regclass('instruments'),
+    target regclass DEFAULT pg_catalog.to_regclass('numeric_window_embeddings')
+)
+    RETURNS TABLE (entity_id text, as_of_date date, model_id text, status text, dim integer, rows_used integer, detail text)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000
+    AS 'MODULE_PATHNAME', 'backfill_numeric_days_wrapper';
+"#)]
 #[allow(clippy::too_many_arguments)]
 pub fn backfill_numeric_days(
     start_date: Option<Date>,
     end_date: Option<Date>,
-    window_days: default!(Option<i32>, 63),
-    market_id: default!(Option<&str>, "NULL"),
-    instrument_ids: default!(Option<ItemArray<'_, str>>, "NULL"),
-    model_id: default!(Option<&str>, "'num-regime-core-v1'"),
-    max_entities: default!(Option<i32>, "NULL"),
-    skip_entities: default!(Option<i32>, "NULL"),
-    on_existing: default!(Option<&str>, "'replace'"),
-    prices: default!(Option<Regclass>, "pg_catalog.to_regclass('prices_daily')"),
-    instruments: default!(Option<Regclass>, "pg_catalog.to_regclass('instruments')"),
-    target: default!(Option<Regclass>, "pg_catalog.to_regclass('numeric_window_embeddings')"),
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(entity_id, String),
-            name!(as_of_date, Date),
-            name!(model_id, String),
-            name!(status, &'static str),
-            name!(dim, Option<i32>),
-            name!(rows_used, Option<i32>),
-            name!(detail, Option<String>),
-        ),
-    >,
-    ErrorReport,
-> {
+    window_days: Option<i32>,
+    market_id: Option<&str>,
+    instrument_ids: Option<ItemArray<'_, str>>,
+    model_id: Option<&str>,
+    max_entities: Option<i32>,
+    skip_entities: Option<i32>,
+    on_existing: Option<&str>,
+    prices: Option<Regclass>,
+    instruments: Option<Regclass>,
+    target: Option<Regclass>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<(), ErrorReport> {
     let (start, end) = range(start_date, end_date)?;
     let arguments = Arguments {
         window_days,
@@ -154,7 +151,7 @@ pub fn backfill_numeric_days(
         instruments,
         target,
     };
-    Ok(arguments.run(Days::Range(start, end))?)
+    Ok(arguments.run(Days::Range(start, end), fcinfo)?)
 }
 
 /// Both bounds of a range of dates.
@@ -169,16 +166,17 @@ pub(super) fn range(start_date: Option<Date>, end_date: Option<Date>) -> Result<
 }
 
 impl Arguments<'_> {
-    fn run(&self, days: Days) -> Result<Rows, Fault> {
+    fn run(&self, days: Days, fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Fault> {
         let opened = self.open()?;
         let entities = self.entities()?;
         let days = match days {
             Days::One(day) => vec![day],
             Days::Range(start, end) => price_table::trading_days(&opened.prices, &entities, start, end)?,
         };
-        let entries = opened.backfill(&entities, &days).run()?;
         let model_id = required(self.model_id, "model_id")?;
-        Ok(rows(entries, entities, model_id.to_owned(), opened.model.dim()))
+        let rows = RowStore::of(fcinfo)?;
+        let mut told = Told { rows, entities: &entities, model_id, dim: opened.model.dim() };
+        opened.backfill(&entities, &days).run(None, &mut told)
     }
 
     /// Finds and checks what the arguments name.
@@ -233,16 +231,37 @@ impl Arguments<'_> {
     }
 }
 
-fn rows(entries: Vec<Entry>, entities: Vec<String>, model_id: String, dim: usize) -> Rows {
-    TableIterator::new(entries.into_iter().map(move |entry| {
-        (
-            entities.get(entry.entity as usize).cloned().unwrap_or_default(),
-            Date::saturating_from_raw(entry.day.0),
-            model_id.clone(),
-            entry.status(),
-            entry.has_vector().then_some(dim as i32),
-            entry.rows_used(),
-            entry.detail(dim),
-        )
-    }))
+/// Outcomes as rows of the result.
+struct Told<'a> {
+    rows: RowStore,
+    entities: &'a [String],
+    model_id: &'a str,
+    dim: usize,
+}
+
+impl Outcomes for Told<'_> {
+    fn tell(&mut self, entry: Entry) -> Result<(), Fault> {
+        let (entities, model_id, dim) = (self.entities, self.model_id, self.dim);
+        self.rows.put(|cells| {
+            cells.text(0, entities.get(entry.entity as usize).map_or("", String::as_str));
+            cells.date(1, entry.day);
+            cells.text(2, model_id);
+            cells.text(3, entry.status());
+            if entry.has_vector() {
+                cells.int(4, dim as i32);
+            }
+            if let Some(rows_used) = entry.rows_used() {
+                cells.int(5, rows_used);
+            }
+            if let Some(detail) = entry.detail(dim) {
+                cells.text(6, &detail);
+            }
+            Ok(true)
+        })?;
+        Ok(())
+    }
+
+    fn restart(&mut self) {
+        self.rows.clear();
+    }
 }

@@ -9,10 +9,11 @@ use super::arguments::{day, required};
 use super::backfill_numeric::{Arguments, range};
 use super::partition::{batch_names, batch_size, part};
 use crate::pg::backfill::job::{Outcome, Scope, Summary};
-use crate::pg::backfill::ledger::{Entry, Fate};
+use crate::pg::backfill::ledger::{Entry, Fate, Outcomes};
 use crate::pg::backfill::market::Market;
 use crate::pg::ffi::array::ItemArray;
 use crate::pg::ffi::regclass::Regclass;
+use crate::pg::report::Fault;
 use crate::pg::spi::prices;
 
 /// Checks every argument of a job and lists its instruments, those of all partitions, in byte order.
@@ -105,25 +106,31 @@ pub fn embed_numeric_job_step(
     let opened =
         Arguments { window_days, model_id, on_existing, prices, instruments, target, ..Arguments::default() }
             .open()?;
-    let backfill = opened.backfill(&entities, &scope.days);
-    backfill.check()?;
-    backfill.lock()?;
-    // Without a unique key nothing but the look-up keeps a row that came meanwhile from being doubled.
-    let fresh = scope.fresh && opened.target.unique();
-    let mut entries = backfill.run_with(Market { sums: scope.market, series: None }, fresh)?;
-    entries.sort_unstable_by_key(|entry| (entry.entity, entry.day));
-    let outcomes = entries.iter().map(|entry| {
-        let entity = entities.get(entry.entity as usize).map_or("", String::as_str);
-        (entity, entry.day, outcome(entry))
-    });
-    Ok(pgrx::JsonB(Summary::of(outcomes).to_json()))
+    let mut sums = Sums { entities: &entities, summary: Summary::default() };
+    opened.backfill(&entities, &scope.days).run(Some(&scope), &mut sums)?;
+    Ok(pgrx::JsonB(sums.summary.to_json()))
 }
 
-fn outcome(entry: &Entry) -> Outcome<'_> {
-    match &entry.fate {
-        Fate::Inserted(_) => Outcome::Inserted,
-        Fate::Replaced(_) => Outcome::Replaced,
-        Fate::Skipped | Fate::Current => Outcome::Left,
-        Fate::Failed { reason, .. } => Outcome::Failed(reason),
+/// The outcomes of a batch, summed up.
+struct Sums<'a> {
+    entities: &'a [String],
+    summary: Summary,
+}
+
+impl Outcomes for Sums<'_> {
+    fn tell(&mut self, entry: Entry) -> Result<(), Fault> {
+        let entity = self.entities.get(entry.entity as usize).map_or("", String::as_str);
+        let outcome = match &entry.fate {
+            Fate::Inserted(_) => Outcome::Inserted,
+            Fate::Replaced(_) => Outcome::Replaced,
+            Fate::Skipped | Fate::Current => Outcome::Left,
+            Fate::Failed { reason, .. } => Outcome::Failed(reason),
+        };
+        self.summary.add(entity, entry.day, outcome);
+        Ok(())
+    }
+
+    fn restart(&mut self) {
+        self.summary = Summary::default();
     }
 }

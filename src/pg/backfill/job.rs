@@ -98,28 +98,28 @@ pub struct Summary {
     skipped: u64,
     failed: u64,
     failures: Vec<Failure>,
+    /// Whether the latest outcome was a failure, which the next one of the same entity can join.
+    failing: bool,
 }
 
 impl Summary {
     /// Sums up the outcomes of a batch, which come entity by entity, each one's dates ascending.
     pub fn of<'a>(outcomes: impl Iterator<Item = (&'a str, Day, Outcome<'a>)>) -> Self {
         let mut summary = Self::default();
-        // Whether the last outcome of this entity was a failure, which the next one can join.
-        let mut failing: Option<&str> = None;
-        for (entity, day, outcome) in outcomes {
-            let joins = failing == Some(entity);
-            failing = None;
-            match outcome {
-                Outcome::Inserted => summary.inserted += 1,
-                Outcome::Replaced => summary.replaced += 1,
-                Outcome::Left => summary.skipped += 1,
-                Outcome::Failed(reason) => {
-                    summary.fail(entity, day, reason, joins);
-                    failing = Some(entity);
-                }
-            }
-        }
+        outcomes.for_each(|(entity, day, outcome)| summary.add(entity, day, outcome));
         summary
+    }
+
+    /// One more outcome, in that order.
+    pub fn add(&mut self, entity: &str, day: Day, outcome: Outcome<'_>) {
+        let joins = self.failing && self.failures.last().is_some_and(|run| run.entity == entity);
+        self.failing = matches!(outcome, Outcome::Failed(_));
+        match outcome {
+            Outcome::Inserted => self.inserted += 1,
+            Outcome::Replaced => self.replaced += 1,
+            Outcome::Left => self.skipped += 1,
+            Outcome::Failed(reason) => self.fail(entity, day, reason, joins),
+        }
     }
 
     fn fail(&mut self, entity: &str, day: Day, reason: &str, joins: bool) {

@@ -1,6 +1,16 @@
 //! What became of each entity and date: small records, worded only when they are read.
 
 use crate::engine::Day;
+use crate::pg::report::Fault;
+
+/// Where a run tells what became of its keys: in the order of entities, and of dates within each.
+pub trait Outcomes {
+    /// One more key.
+    fn tell(&mut self, entry: Entry) -> Result<(), Fault>;
+
+    /// Forgets what was told: the run begins again.
+    fn restart(&mut self);
+}
 
 /// The fate of one key.
 #[derive(Debug, Clone, PartialEq)]

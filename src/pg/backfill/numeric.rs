@@ -1,10 +1,17 @@
 //! The numeric backfill: prices in one scan per batch of instruments, per-day features once per
 //! instrument, each window one copy, written by one `INSERT ... SELECT` per chunk of rows.
+//!
+//! Rows are written date by date within a group of instruments, since the key begins with model and date: the
+//! rows of a date are neighbours in its index. Chunks without a row that exists are plain inserts. Neither is
+//! safe beside another run over the same keys, which may add one in between or hold what this run waits for in
+//! another order. So a run is first tried in a subtransaction; one that meets another is undone, and done again
+//! alone, key by key, as upserts.
 
 use std::collections::HashMap;
 
 use super::OnExisting;
-use super::ledger::{Entry, Fate, Vector};
+use super::job::Scope;
+use super::ledger::{Entry, Fate, Outcomes, Vector};
 use super::market::Market;
 use crate::engine::numeric::pipeline::DayContext;
 use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries, Ready, Universe};
@@ -17,6 +24,9 @@ use crate::pg::spi::relation::Relation;
 
 /// Price rows held at a time, about: 20 bytes each, some copies of them.
 const BATCH_PRICE_ROWS: usize = 400_000;
+
+/// Keys of a group of instruments, about: as many as keep their prices in the processor's cache.
+const GROUP_KEYS: usize = 64_000;
 
 /// Embedding rows per statement.
 const CHUNK_ROWS: usize = 1_000;
@@ -40,36 +50,44 @@ pub struct NumericBackfill<'a> {
     pub on_existing: OnExisting,
 }
 
-/// An instrument whose windows are known and not yet written.
-struct Pending<'a> {
-    entity: u32,
-    rows: EntityRows<'a>,
-    windows: Vec<Slot>,
-}
-
-/// A window to be written.
-struct Slot {
-    day: Day,
-    ready: Ready,
-    /// Whether its key has a row.
-    there: bool,
+/// In which order keys are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Date by date: fast.
+    Dates,
+    /// Entity by entity: the same for all runs, whatever they are about, so that none waits for another in a
+    /// circle.
+    Entities,
 }
 
 impl<'a> NumericBackfill<'a> {
-    /// Computes and writes all keys; one entry per key.
+    /// Computes and writes all keys, and tells their outcomes; `scope`: what was found out before, if it was.
     ///
     /// Errors: [`Fault::AppendToUnique`] (55000), and whatever reading and writing raise; then nothing is
-    /// written. A single entity that cannot be embedded is an entry, not an error.
-    pub fn run(&'a self) -> Result<Vec<Entry>, Fault> {
+    /// written. A single entity that cannot be embedded is an outcome, not an error.
+    pub fn run(&self, scope: Option<&Scope>, outcomes: &mut dyn Outcomes) -> Result<(), Fault> {
         self.check()?;
-        let Some((from, last)) = self.prices_between() else { return Ok(Vec::new()) };
-        self.lock()?;
-        let fresh = self.is_fresh()?;
-        // What a list names may be other instruments than those asked for: only the whole table's series
-        // are sure to hold them.
-        let whole = matches!(self.model.universe(), Some(Universe::Prices {}));
-        let market = Market::read(self.model, self.prices, (from, last), whole)?;
-        self.run_with(market, fresh)
+        if self.days.is_empty() {
+            return Ok(());
+        }
+        if !self.target.unique() {
+            // Appended rows may be there twice.
+            if self.on_existing != OnExisting::Append {
+                self.target.lock()?;
+            }
+            return self.pass(scope, Order::Dates, outcomes);
+        }
+        let tried = transaction::attempt(|| {
+            self.target.share()?;
+            self.target.check_privileges()?;
+            self.pass(scope, Order::Dates, outcomes)
+        });
+        if tried?.is_none() {
+            outcomes.restart();
+            self.target.lock()?;
+            self.pass(scope, Order::Entities, outcomes)?;
+        }
+        Ok(())
     }
 
     /// What stops a backfill before it begins.
@@ -94,38 +112,65 @@ impl<'a> NumericBackfill<'a> {
         Ok(self.on_existing == OnExisting::Append || !self.target.any_between(first, last)?)
     }
 
-    /// Keeps others from writing the same keys, where the table does not.
-    pub fn lock(&self) -> Result<(), Fault> {
-        if self.target.unique() || self.on_existing == OnExisting::Append {
-            Ok(())
-        } else {
-            self.target.lock()
-        }
-    }
-
-    /// As [`NumericBackfill::run`], for a market that was read before; `fresh` as
-    /// [`NumericBackfill::is_fresh`] says.
-    pub fn run_with(&'a self, mut market: Market, fresh: bool) -> Result<Vec<Entry>, Fault> {
-        let Some((from, last)) = self.prices_between() else { return Ok(Vec::new()) };
+    fn pass(
+        &self,
+        scope: Option<&Scope>,
+        order: Order,
+        outcomes: &mut dyn Outcomes,
+    ) -> Result<(), Fault> {
+        let Some((from, last)) = self.prices_between() else { return Ok(()) };
+        let fresh = match scope {
+            _ if order == Order::Entities => false,
+            // Without a unique key nothing but the look-up keeps a row that came meanwhile from being doubled.
+            Some(scope) => scope.fresh && self.target.unique(),
+            None => self.is_fresh()?,
+        };
+        // What a list names may be other instruments than those asked for: only the whole table's series
+        // are sure to hold them.
+        let whole = matches!(self.model.universe(), Some(Universe::Prices {}));
+        let mut market = match scope {
+            Some(scope) => Market { sums: scope.market.clone(), series: None },
+            None => Market::read(self.model, self.prices, (from, last), whole)?,
+        };
         let members = market.members(self.model, self.prices, (from, last))?;
         let context = |&day: &Day| self.model.day(day, market.sums.as_ref(), &members);
         let contexts = self.days.iter().map(context).collect::<crate::engine::Result<_>>()?;
-        let mut run = Run { job: self, fresh, contexts, entries: Vec::new() };
+        let mut run = Run { job: self, fresh, order, contexts, entries: Vec::new() };
         // Five trading days of seven, and some room for short spans.
         let rows_each = (last.0.abs_diff(from.0) as usize) * 5 / 7 + 5;
         let batch = (BATCH_PRICE_ROWS / rows_each).max(1);
+        let group = (GROUP_KEYS / self.days.len()).max(1);
         for (number, entities) in self.entities.chunks(batch).enumerate() {
             let names: Vec<&str> = entities.iter().map(String::as_str).collect();
-            let read = market.take(self.model, self.prices, &names, (from, last))?;
-            run.batch(number * batch, entities, read)?;
+            let mut read = market.take(self.model, self.prices, &names, (from, last))?;
+            for (index, entities) in entities.chunks(group).enumerate() {
+                run.group(number * batch + index * group, entities, &mut read)?;
+                run.entries.sort_unstable_by_key(|entry| (entry.entity, entry.day));
+                run.entries.drain(..).try_for_each(|entry| outcomes.tell(entry))?;
+            }
         }
-        run.entries.sort_by_key(|entry| (entry.day, entry.entity));
-        Ok(run.entries)
+        Ok(())
     }
 
-    fn name(&self, entity: u32) -> &str {
+    fn name(&self, entity: u32) -> &'a str {
         &self.entities[entity as usize]
     }
+}
+
+/// An instrument whose prices are at hand.
+struct Instrument<'a> {
+    entity: u32,
+    rows: EntityRows<'a>,
+}
+
+/// A window to be written.
+struct Slot {
+    /// Its instrument, as a place in the group.
+    instrument: usize,
+    day: Day,
+    ready: Ready,
+    /// Whether its key has a row.
+    there: bool,
 }
 
 /// A backfill under way.
@@ -133,29 +178,64 @@ struct Run<'a> {
     job: &'a NumericBackfill<'a>,
     /// No key of the run can have a row, or none that matters.
     fresh: bool,
+    order: Order,
     /// What all vectors of a date share, date by date.
     contexts: Vec<DayContext>,
+    /// Outcomes of the group at hand.
     entries: Vec<Entry>,
 }
 
 impl<'a> Run<'a> {
-    fn batch(
+    fn group(
         &mut self,
         offset: usize,
         entities: &[String],
-        mut read: HashMap<String, crate::engine::Result<PriceSeries>>,
+        read: &mut HashMap<String, crate::engine::Result<PriceSeries>>,
     ) -> Result<(), Fault> {
+        let group = self.prepare(offset, entities, read)?;
+        let (instruments, days) = (group.len(), self.job.days.len());
+        let chunk_rows = CHUNK_ROWS.min(CHUNK_BYTES / (self.job.model.dim() * 4)).max(1);
+        let mut chunk = Vec::with_capacity(chunk_rows);
+        for step in 0..instruments * days {
+            interrupts::check();
+            let (instrument, day) = match self.order {
+                Order::Dates => (step % instruments, step / instruments),
+                Order::Entities => (step / days, step % days),
+            };
+            let Instrument { entity, rows } = &group[instrument];
+            let (entity, context, day) = (*entity, &self.contexts[day], self.job.days[day]);
+            match rows.ready(day, context) {
+                Ok(ready) => chunk.push(Slot { instrument, day, ready, there: false }),
+                Err(refused) => {
+                    let reason = refused.error.to_string().into();
+                    let fate = Fate::Failed { rows: refused.rows as u32, reason };
+                    self.entries.push(Entry { entity, day, fate });
+                }
+            }
+            if chunk.len() == chunk_rows {
+                self.write(&group, &mut chunk)?;
+                chunk.clear();
+            }
+        }
+        self.write(&group, &mut chunk)
+    }
+
+    /// The instruments of a group; those whose prices cannot be used become entries.
+    fn prepare(
+        &mut self,
+        offset: usize,
+        entities: &[String],
+        read: &mut HashMap<String, crate::engine::Result<PriceSeries>>,
+    ) -> Result<Vec<Instrument<'a>>, Fault> {
         let job = self.job;
-        let chunk_rows = CHUNK_ROWS.min(CHUNK_BYTES / (job.model.dim() * 4)).max(1);
-        let (mut pending, mut rows) = (Vec::new(), 0);
+        let mut group = Vec::with_capacity(entities.len());
         for (index, name) in entities.iter().enumerate() {
             interrupts::check();
             let entity = (offset + index) as u32;
             match read.remove(name).unwrap_or_else(|| Ok(PriceSeries::new())) {
                 Ok(series) => {
-                    let found = self.windows(entity, series)?;
-                    rows += found.windows.len();
-                    pending.push(found);
+                    let rows = EntityRows::new(job.model, series, job.model.in_universe(name))?;
+                    group.push(Instrument { entity, rows });
                 }
                 Err(error) => {
                     let reason: Box<str> = error.to_string().into();
@@ -163,104 +243,71 @@ impl<'a> Run<'a> {
                     self.entries.extend(job.days.iter().map(|&day| Entry { entity, day, fate: failed() }));
                 }
             }
-            if rows >= chunk_rows {
-                self.write(std::mem::take(&mut pending))?;
-                rows = 0;
-            }
         }
-        self.write(pending)
+        Ok(group)
     }
 
-    /// The windows of one instrument; those that are too short become entries.
-    fn windows(&mut self, entity: u32, series: PriceSeries) -> Result<Pending<'a>, Fault> {
-        let in_universe = self.job.model.in_universe(self.job.name(entity));
-        let rows = EntityRows::new(self.job.model, series, in_universe)?;
-        let mut windows = Vec::with_capacity(self.job.days.len());
-        for (&day, context) in self.job.days.iter().zip(&self.contexts) {
-            match rows.ready(day, context) {
-                Ok(ready) => windows.push(Slot { day, ready, there: false }),
-                Err(refused) => {
-                    let reason = refused.error.to_string().into();
-                    let fate = Fate::Failed { rows: refused.rows as u32, reason };
-                    self.entries.push(Entry { entity, day, fate });
-                }
-            }
+    fn write(&mut self, group: &[Instrument<'a>], chunk: &mut Vec<Slot>) -> Result<(), Fault> {
+        let target = self.job.target;
+        self.find_existing(group, chunk)?;
+        let there: Vec<&Slot> = chunk.iter().filter(|slot| slot.there).collect();
+        let upsert = self.order == Order::Entities || !there.is_empty();
+        if !target.unique() {
+            target.delete(&self.keys(group, there.into_iter()))?;
         }
-        Ok(Pending { entity, rows, windows })
-    }
-
-    fn write(&mut self, mut pending: Vec<Pending<'a>>) -> Result<(), Fault> {
-        let job = self.job;
-        pending.retain(|instrument| !instrument.windows.is_empty());
-        self.find_existing(&mut pending)?;
-        if !job.target.unique() {
-            job.target.delete(&self.keys(&pending, |slot| slot.there))?;
-        }
-        if pending.iter().all(|instrument| instrument.windows.is_empty()) {
+        if chunk.is_empty() {
             return Ok(());
         }
-        let entries = &mut self.entries;
-        job.target.insert(&mut ChunkRows { job, pending: &pending, at: (0, 0), entries })?;
+        let mut rows = ChunkRows { job: self.job, group, slots: chunk.iter(), entries: &mut self.entries };
+        if upsert { target.insert(&mut rows)? } else { target.insert_new(&mut rows)? };
         Ok(())
     }
 
-    fn keys(&self, pending: &[Pending<'_>], wanted: impl Fn(&Slot) -> bool) -> Vec<(&'a str, Day)> {
-        let mut keys = Vec::new();
-        for instrument in pending {
-            let name = self.job.name(instrument.entity);
-            let slots = instrument.windows.iter().filter(|slot| wanted(slot));
-            keys.extend(slots.map(|slot| (name, slot.day)));
-        }
-        keys
+    fn keys<'s>(
+        &self,
+        group: &[Instrument<'a>],
+        slots: impl Iterator<Item = &'s Slot>,
+    ) -> Vec<(&'a str, Day)> {
+        slots.map(|slot| (self.job.name(group[slot.instrument].entity), slot.day)).collect()
     }
 
     /// Marks the windows whose key has a row, and drops those whose row stays.
-    fn find_existing(&mut self, pending: &mut [Pending<'_>]) -> Result<(), Fault> {
+    fn find_existing(&mut self, group: &[Instrument<'a>], chunk: &mut Vec<Slot>) -> Result<(), Fault> {
         if self.fresh {
             return Ok(());
         }
-        let existing = self.job.target.existing(&self.keys(pending, |_| true))?;
+        let existing = self.job.target.existing(&self.keys(group, chunk.iter()))?;
         let mut existing = existing.into_iter();
-        let on_existing = self.job.on_existing;
-        for Pending { entity, rows, windows } in pending {
-            windows.retain_mut(|slot| {
-                let Some(found) = existing.next().flatten() else { return true };
-                slot.there = true;
-                let fate = match on_existing {
-                    OnExisting::Skip => Fate::Skipped,
-                    OnExisting::Update if found.digest == Some(rows.digest(&slot.ready)) => Fate::Current,
-                    _ => return true,
-                };
-                self.entries.push(Entry { entity: *entity, day: slot.day, fate });
-                false
-            });
-        }
+        chunk.retain_mut(|slot| {
+            let Some(found) = existing.next().flatten() else { return true };
+            slot.there = true;
+            let Instrument { entity, rows } = &group[slot.instrument];
+            let fate = match self.job.on_existing {
+                OnExisting::Skip => Fate::Skipped,
+                OnExisting::Update if found.digest == Some(rows.digest(&slot.ready)) => Fate::Current,
+                _ => return true,
+            };
+            self.entries.push(Entry { entity: *entity, day: slot.day, fate });
+            false
+        });
         Ok(())
     }
 }
 
-/// The rows of one chunk, instrument by instrument, in key order.
+/// The rows of one chunk.
 struct ChunkRows<'r, 'a> {
     job: &'r NumericBackfill<'a>,
-    pending: &'r [Pending<'a>],
-    at: (usize, usize),
+    group: &'r [Instrument<'a>],
+    slots: std::slice::Iter<'r, Slot>,
     entries: &'r mut Vec<Entry>,
 }
 
 impl RowSource for ChunkRows<'_, '_> {
     fn next_row(&mut self, cells: &mut Cells<'_>) -> Result<bool, Fault> {
-        let (instrument, slot) = loop {
-            let Some(instrument) = self.pending.get(self.at.0) else { return Ok(false) };
-            match instrument.windows.get(self.at.1) {
-                Some(slot) => break (instrument, slot),
-                None => self.at = (self.at.0 + 1, 0),
-            }
-        };
-        let (day, window) = (slot.day, &slot.ready);
-        self.at.1 += 1;
-        let name = self.job.name(instrument.entity);
+        let Some(slot) = self.slots.next() else { return Ok(false) };
+        let (instrument, day, window) = (&self.group[slot.instrument], slot.day, &slot.ready);
         let mut non_finite = 0;
-        cells.text(0, name);
+        cells.text(0, self.job.name(instrument.entity));
         cells.date(1, day);
         cells.bytes(2, self.job.model.dim() * 4, |out| {
             instrument.rows.encode(window, out);

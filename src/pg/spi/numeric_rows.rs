@@ -209,41 +209,73 @@ impl NumericTarget {
         execute(&sql, &self.listed_args(keys))
     }
 
-    /// Writes the rows of `source`; a row whose key exists is overwritten where the table has a unique
-    /// key, and added where it has none.
+    /// Writes the rows of `source`. A row whose key exists is overwritten where the table has a unique key, and
+    /// added where it has none.
     pub fn insert(&self, source: &mut dyn RowSource) -> Result<u64, Fault> {
-        let sql = self.insert_sql()?;
-        let args = [self.entity_type.into(), self.window_spec().into(), self.model_id.as_str().into()];
+        self.write(source, true)
+    }
+
+    /// Writes the rows of `source`, whose keys have no row: 23505 if one has. Half the work of an upsert, which
+    /// looks every key up before it writes.
+    pub fn insert_new(&self, source: &mut dyn RowSource) -> Result<u64, Fault> {
+        self.write(source, false)
+    }
+
+    /// Raises 42501 where the caller lacks a privilege to insert or to overwrite, whether or not it comes to
+    /// the latter: rights must not seem to depend on the rows that happen to be there. Plans the statement, and
+    /// does not run it.
+    pub fn check_privileges(&self) -> Result<(), Fault> {
+        execute(&format!("EXPLAIN {}", self.insert_sql(true)?), &self.insert_args()).map(|_| ())
+    }
+
+    fn insert_args(&self) -> [DatumWithOid<'_>; 3] {
+        [self.entity_type.into(), self.window_spec().into(), self.model_id.as_str().into()]
+    }
+
+    fn write(&self, source: &mut dyn RowSource, upsert: bool) -> Result<u64, Fault> {
+        let sql = self.insert_sql(upsert)?;
+        let args = self.insert_args();
         with_rows(source, || execute(&sql, &args))
     }
 
-    /// Holds off other runs that write the same keys until the transaction ends: a table without a
+    /// Holds off other runs that write the same model and window until the transaction ends: a table without a
     /// unique key has nothing else against duplicates. Run as a writing statement, so that
     /// [`NumericTarget::existing`] sees the rows that a run before this one has just committed.
     ///
     /// Errors: [`Fault::CannotSeeKeys`] where nothing can make it see them.
     pub fn lock(&self) -> Result<(), Fault> {
-        if transaction::has_one_snapshot() {
+        if !self.unique() && transaction::has_one_snapshot() {
             return Err(Fault::CannotSeeKeys { relation: self.relation.sql.clone() });
         }
-        let sql = "SELECT pg_catalog.pg_advisory_xact_lock($1::pg_catalog.int4, \
-                   pg_catalog.hashtext(pg_catalog.concat_ws(E'\\x01', $2, $3, $4)))::pg_catalog.text";
+        self.advisory_lock("pg_advisory_xact_lock")
+    }
+
+    /// Holds off whoever wants to be alone with [`NumericTarget::lock`], and nobody else.
+    pub fn share(&self) -> Result<(), Fault> {
+        self.advisory_lock("pg_advisory_xact_lock_shared")
+    }
+
+    fn advisory_lock(&self, function: &str) -> Result<(), Fault> {
+        let sql = format!(
+            "SELECT pg_catalog.{function}($1::pg_catalog.int4, \
+             pg_catalog.hashtext(pg_catalog.concat_ws(E'\\x01', $2, $3, $4)))::pg_catalog.text"
+        );
         let args = [
             (self.relation.oid.to_u32() as i32).into(),
             self.entity_type.into(),
             self.model_id.as_str().into(),
             self.window_text().into(),
         ];
-        execute(sql, &args).map(|_| ())
+        execute(&sql, &args).map(|_| ())
     }
 
-    fn insert_sql(&self) -> Result<String, Fault> {
+    fn insert_sql(&self, upsert: bool) -> Result<String, Fault> {
         let lineage: Vec<_> = LINEAGE.iter().filter(|(name, _)| self.relation.has_column(name)).collect();
         let names: String = lineage.iter().map(|(name, _)| format!(", {name}")).collect();
         let values: String = lineage.iter().map(|(_, value)| format!(", {value}")).collect();
         let updates: String = lineage.iter().map(|(name, _)| format!(", {name} = excluded.{name}")).collect();
         let reference = if self.relation.has_column("vector_ref") { ", vector_ref = NULL" } else { "" };
-        let key = match self.unique {
+        let key = match self.unique.filter(|_| upsert) {
             Some(Window::Document) => Some("(window_spec OPERATOR(pg_catalog.->>) 'window_days')"),
             Some(Window::Column) => Some("window_days"),
             None => None,

@@ -3,6 +3,7 @@
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
+use crate::pg::ffi::errors::keep_code;
 use crate::pg::ffi::row::{Row, Rows};
 use crate::pg::ffi::transaction;
 use crate::pg::report::Fault;
@@ -17,7 +18,7 @@ pub fn select<T>(
     mut map: impl FnMut(&Row<'_>) -> Result<T, Fault>,
 ) -> Result<Vec<T>, Fault> {
     Spi::connect(|client| {
-        let table = client.select(sql, None, args)?;
+        let table = keep_code(|| client.select(sql, None, args))?;
         Rows::of(&table).map(|row| map(&row)).collect()
     })
 }
@@ -37,7 +38,7 @@ pub fn select_first<T>(
 /// the caller's statement began.
 pub fn execute(sql: &str, args: &[DatumWithOid<'_>]) -> Result<u64, Fault> {
     transaction::refuse_read_only();
-    Spi::connect_mut(|client| Ok(client.update(sql, None, args)?.len() as u64))
+    Spi::connect_mut(|client| Ok(keep_code(|| client.update(sql, None, args))?.len() as u64))
 }
 
 /// A column that our own query never returns as NULL.
