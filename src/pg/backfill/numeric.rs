@@ -112,12 +112,7 @@ impl<'a> NumericBackfill<'a> {
         Ok(self.on_existing == OnExisting::Append || !self.target.any_between(first, last)?)
     }
 
-    fn pass(
-        &self,
-        scope: Option<&Scope>,
-        order: Order,
-        outcomes: &mut dyn Outcomes,
-    ) -> Result<(), Fault> {
+    fn pass(&self, scope: Option<&Scope>, order: Order, outcomes: &mut dyn Outcomes) -> Result<(), Fault> {
         let Some((from, last)) = self.prices_between() else { return Ok(()) };
         let fresh = match scope {
             _ if order == Order::Entities => false,
@@ -259,7 +254,11 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let mut rows = ChunkRows { job: self.job, group, slots: chunk.iter(), entries: &mut self.entries };
-        if upsert { target.insert(&mut rows)? } else { target.insert_new(&mut rows)? };
+        if upsert {
+            target.insert(&mut rows)?
+        } else {
+            target.insert_new(&mut rows)?
+        };
         Ok(())
     }
 

@@ -80,10 +80,7 @@ fn put_back(code: i32) {
 
 type Callback = unsafe extern "C-unwind" fn(*mut c_void);
 
-fn entry(
-    callback: Callback,
-    previous: *mut pg_sys::ErrorContextCallback,
-) -> pg_sys::ErrorContextCallback {
+fn entry(callback: Callback, previous: *mut pg_sys::ErrorContextCallback) -> pg_sys::ErrorContextCallback {
     pg_sys::ErrorContextCallback { previous, callback: Some(callback), arg: std::ptr::null_mut() }
 }
 

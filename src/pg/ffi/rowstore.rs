@@ -113,22 +113,15 @@ impl RowStore {
     ///
     /// Errors: those of `fill`, and [`Fault::NoStagedRows`] (55000) for cells that are not of the columns'
     /// types.
-    pub fn put(
-        &mut self,
-        fill: impl FnOnce(&mut Cells<'_>) -> Result<bool, Fault>,
-    ) -> Result<bool, Fault> {
+    pub fn put(&mut self, fill: impl FnOnce(&mut Cells<'_>) -> Result<bool, Fault>) -> Result<bool, Fault> {
         self.nulls.fill(true);
         // SAFETY: cells live in a context of their own, reset after the row was copied into the store; the
         // arrays have a place for every column of the descriptor; store and contexts live until the query
         // ends. An error leaves the memory context to whoever catches it, as everywhere.
         unsafe {
             let caller_memory = pg_sys::MemoryContextSwitchTo(self.row_memory);
-            let mut cells = Cells {
-                values: &mut self.values,
-                nulls: &mut self.nulls,
-                types: &self.types,
-                fits: true,
-            };
+            let mut cells =
+                Cells { values: &mut self.values, nulls: &mut self.nulls, types: &self.types, fits: true };
             let more = fill(&mut cells);
             let fits = cells.fits;
             pg_sys::MemoryContextSwitchTo(caller_memory);

@@ -88,8 +88,7 @@ impl Subtransaction {
         // SAFETY: reads and sets variables of the backend as a block with an exception handler of PL/pgSQL
         // does: the subtransaction gets its resource owner, memory stays the caller's.
         unsafe {
-            let begun =
-                Self { memory: pg_sys::CurrentMemoryContext, owner: pg_sys::CurrentResourceOwner };
+            let begun = Self { memory: pg_sys::CurrentMemoryContext, owner: pg_sys::CurrentResourceOwner };
             pg_sys::BeginInternalSubTransaction(std::ptr::null());
             pg_sys::MemoryContextSwitchTo(begun.memory);
             begun
