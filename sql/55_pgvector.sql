@@ -31,9 +31,10 @@ BEGIN
                ('@extschema@.embed_index_vector(bytea,integer)',
                 format('embed_index_vector(embedding bytea, dim integer) RETURNS %1$s.vector LANGUAGE sql IMMUTABLE STRICT '
                        'PARALLEL SAFE COST 10 RETURN CASE WHEN pg_catalog.octet_length(embedding) OPERATOR(pg_catalog.=) (4 '
-                       'OPERATOR(pg_catalog.*) dim) AND @extschema@.l2_norm(embedding) OPERATOR(pg_catalog.<) '
-                       'CAST(''Infinity'' AS pg_catalog.float8) THEN @extschema@.vector_to_array(embedding)::%1$s.vector END', home),
-                'For indexes: the vector of an embedding of that dimension, NULL for any other and for values that are not finite.')
+                       'OPERATOR(pg_catalog.*) dim) AND @extschema@.l2_norm(embedding) OPERATOR(pg_catalog.>) 0 AND '
+                       '@extschema@.l2_norm(embedding) OPERATOR(pg_catalog.<) CAST(''Infinity'' AS pg_catalog.float8) '
+                       'THEN @extschema@.vector_to_array(@extschema@.l2_normalize(embedding))::%1$s.vector END', home),
+                'For cosine indexes: the direction of an embedding of that dimension, of length 1 so that halfvec holds it too; NULL for any other dimension, zero vectors and values that are not finite.')
                ) AS f (signature, body, comment)
     LOOP
         EXECUTE 'CREATE OR REPLACE FUNCTION @extschema@.' || made.body;

@@ -333,7 +333,7 @@ def test_arguments_that_make_no_sense_are_refused(db):
         ("backfill_numeric_scenario(NULL)", "22004"),
         ("show_joint('NO_SUCH')", "42704"),
         ("show_joint_profiles('2025-01-31', start_date => '2025-01-31')", "22023"),
-        ("embed_fuse_branches(1, false, NULL, NULL, NULL)", "55000"),
+        ("embed_fuse_branches(1, false, NULL, NULL, NULL)", "22004"),
         ("embed_fuse_branches(1, false, NULL, NULL, ARRAY['\\x00'::bytea])", "55000"),
         ("embed_fuse_branches(-9223372036854775808, false, NULL, NULL, ARRAY['\\x00'::bytea])", "55000"),
     ]

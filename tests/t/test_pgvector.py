@@ -66,10 +66,13 @@ def test_enabling_twice_is_enabling_once(session):
     assert session.execute("SELECT object, 'created' FROM embed_enable_pgvector() WHERE status = 'already there'").fetchall() == made
     casts = session.execute("SELECT (vector_from_array(ARRAY[1, 2])::vector)::text, '[1,-2]'::vector::bytea = vector_from_array(ARRAY[1, -2])")
     assert casts.fetchone() == ("[1,2]", True)
-    odd = ["'\\x00'::bytea", "vector_from_array(ARRAY[1])", "vector_from_array(ARRAY['NaN', 1]::float8[])", "vector_from_array(ARRAY[1, '-Infinity']::float8[])", "NULL"]
+    odd = ["'\\x00'::bytea", "vector_from_array(ARRAY[1])", "vector_from_array(ARRAY['NaN', 1]::float8[])", "vector_from_array(ARRAY[1, '-Infinity']::float8[])", "vector_from_array(ARRAY[0, -0.0])", "NULL"]
     for value in odd:
         assert session.execute(f"SELECT embed_index_vector({value}, 2) IS NULL").fetchone() == (True,), value
-    assert session.execute("SELECT embed_index_vector(vector_from_array(ARRAY[1, 2]), 2)::text").fetchone() == ("[1,2]",)
+    assert session.execute("SELECT embed_index_vector(vector_from_array(ARRAY[3, 4]), 2)::text").fetchone() == ("[0.6,0.8]",)
+    # What float32 holds and halfvec does not: volumes of shares, say.
+    huge = "embed_index_vector(vector_from_array(ARRAY[3e30, 4e30]), 2)::halfvec(2)::real[]"
+    assert session.execute(f"SELECT {huge}").fetchone()[0] == pytest.approx([0.6, 0.8], abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["vector", "halfvec"])

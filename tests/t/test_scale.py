@@ -116,7 +116,7 @@ def test_joint_vectors_are_the_same_in_either_form(db):
     db.execute(
         """SELECT register_joint_space('OVER_V1', 'over-v1', 'INSTRUMENT', '[
                {"name": "state", "table": "joint_embeddings", "joint_type": "STAB_FRAGILITY_V0", "entity_type": "INSTRUMENT",
-                "model_id": "joint-stab-fragility-v1"}]', fusion => 'identity')"""
+                "model_id": "joint-stab-fragility-v1", "required": true}]', fusion => 'identity')"""
     )
     expected = work()
     assert [len(rows) for rows in expected[:8]] == [8, 8, 8, 4, 8, 7, 3, 7]

@@ -107,7 +107,7 @@ pub(super) fn wording(fault: &JointFault) -> Wording {
         JointFault::NoHnswIndex { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
             .hint("Run SELECT embed_enable_pgvector(), then create the index of docs/search.md; method \"exact\" needs none."),
         JointFault::NotIndexable { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
-            .hint("Index vectors of the target's dimension, or use method \"exact\"."),
+            .hint("An index holds vectors of one dimension, finite and not zero. Method \"exact\" takes any."),
         JointFault::HnswNeedsKey { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
             .hint("Create it with SELECT embed_migrate(), or use method \"exact\"."),
         JointFault::NoRun => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
