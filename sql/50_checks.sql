@@ -228,10 +228,13 @@ BEGIN
     IF model_id IS NULL OR entity IS NULL OR as_of IS NULL OR window_days IS NULL THEN
         RAISE EXCEPTION 'arguments "model_id", "entity", "as_of" and "window_days" must not be null'
             USING ERRCODE = 'null_value_not_allowed';
-    ELSIF kind NOT IN ('INSTRUMENT', 'ISSUER', 'COUNTRY', 'PORTFOLIO', 'SCENARIO') THEN
+    ELSIF kind = 'SCENARIO' THEN
+        RAISE EXCEPTION 'scenarios cannot be checked: the paths of a scenario have no dates, and none is later'
+            USING ERRCODE = 'feature_not_supported', HINT = 'Leave "entity_type" out: the model is then tried on windows of prices.';
+    ELSIF kind NOT IN ('INSTRUMENT', 'ISSUER', 'COUNTRY', 'PORTFOLIO') THEN
         RAISE EXCEPTION 'invalid value for argument "entity_type": "%"', kind
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Allowed values are "INSTRUMENT", "ISSUER", "COUNTRY", "PORTFOLIO" and "SCENARIO".';
+                  HINT = 'Allowed values are "INSTRUMENT", "ISSUER", "COUNTRY" and "PORTFOLIO".';
     END IF;
     SELECT m.modality, m.spec INTO model FROM @extschema@.embed_models m WHERE m.model_id = check_no_lookahead.model_id;
     IF model.modality = 'transform' THEN
