@@ -1,6 +1,6 @@
 -- What a cosine is made of: sum over components of a * b / (|a| |b|), grouped by branch, feature and block of days.
 -- The groups of a pair add up to its cosine.
-CREATE FUNCTION embed_component_labels(model_id text, dims int, window_days int)
+CREATE FUNCTION embed_component_labels(model_id text, dims int, window_days int, entity_type text DEFAULT 'INSTRUMENT')
 RETURNS TABLE (component int, feature text, block text)
     LANGUAGE plpgsql STABLE ROWS 384
     SET search_path = pg_catalog, pg_temp
@@ -11,6 +11,7 @@ DECLARE
     width    int;
     newest   boolean;
     whole    boolean;
+    numbered boolean;
 BEGIN
     IF dims NOT BETWEEN 0 AND 65535 OR window_days NOT BETWEEN 0 AND 65535 THEN
         RAISE EXCEPTION '"dims" and "window_days" must be between 0 and 65535' USING ERRCODE = 'invalid_parameter_value';
@@ -25,9 +26,13 @@ BEGIN
     -- A projection mixes features and days; so does a layout that is not day by day.
     whole := width > 0 AND NOT (coalesce(spec ->> 'layout', 'day_major') = 'feature_major')
          AND NOT (spec ->> 'encoder' = 'pipeline' AND window_days * width > (spec ->> 'dim')::int);
+    -- The published ids of portfolios and scenarios share the recipe of windows, and are none: a place is all there is.
+    numbered := entity_type <> 'INSTRUMENT' AND spec ? 'features';
+    whole := whole AND NOT numbered;
     RETURN QUERY
     SELECT i + 1,
-           CASE WHEN whole THEN names[i % width + 1]
+           CASE WHEN numbered THEN 'feature ' || i + 1
+                WHEN whole THEN names[i % width + 1]
                 WHEN spec ->> 'encoder' = 'factors' THEN 'factor ' || i + 1
                 ELSE 'all' END,
            CASE WHEN NOT coalesce(whole, false) THEN 'all'
@@ -41,18 +46,18 @@ $labels$;
 
 -- The places of a joint space's branches in its vectors; one place over all where branches are averaged.
 CREATE FUNCTION embed_space_places(joint_type text, model_id text)
-RETURNS TABLE (branch text, first_component int, dims int, branch_model_id text, mixed boolean)
+RETURNS TABLE (branch text, first_component int, dims int, branch_model_id text, branch_entity_type text, mixed boolean)
     LANGUAGE sql STABLE ROWS 4
     SET search_path = pg_catalog, pg_temp
 AS $places$
     SELECT b ->> 'name', (sum((b ->> 'dims')::int) OVER (ORDER BY n) - (b ->> 'dims')::int)::int, (b ->> 'dims')::int,
-           b ->> 'model_id', b ? 'seed' OR b ? 'transform'
+           b ->> 'model_id', b ->> 'entity_type', b ? 'seed' OR b ? 'transform'
       FROM @extschema@.embed_spaces s, jsonb_array_elements(s.branches) WITH ORDINALITY x(b, n)
      WHERE s.joint_type = $1 AND s.model_id = $2 AND s.fusion = 'concat'
     UNION ALL
-    SELECT 'all branches', 0, coalesce(m.dim, 384),
-           jsonb_path_query_first(s.branches, '$.**.model_id ? (@ starts with "num-")') #>> '{}', false
-      FROM @extschema@.embed_spaces s JOIN @extschema@.embed_models m USING (model_id)
+    SELECT 'all branches', 0, coalesce(m.dim, 384), f.branch ->> 'model_id', f.branch ->> 'entity_type', false
+      FROM @extschema@.embed_spaces s JOIN @extschema@.embed_models m USING (model_id),
+           jsonb_path_query_first(s.branches, '$.** ? (@.table == "numeric_window_embeddings")') f(branch)
      WHERE s.joint_type = $1 AND s.model_id = $2 AND s.fusion <> 'concat'
        AND s.entity_type <> 'SCENARIO'
 $places$;
@@ -103,9 +108,11 @@ BEGIN
       FROM unnest(@extschema@.vector_to_array(pair[1])) WITH ORDINALITY x(x, i)
       JOIN unnest(@extschema@.vector_to_array(pair[2])) WITH ORDINALITY y(y, i) USING (i)
       JOIN @extschema@.embed_space_places(joint_type, explain_similarity.model_id) p ON i > p.first_component AND i <= p.first_component + p.dims
-      LEFT JOIN LATERAL @extschema@.embed_component_labels(p.branch_model_id, p.dims, window_days) l
+      LEFT JOIN LATERAL @extschema@.embed_component_labels(
+                p.branch_model_id, p.dims, window_days, p.branch_entity_type) l
              ON NOT p.mixed AND l.component = i - p.first_component
-     GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3;
+     -- Padding says nothing.
+     GROUP BY 1, 2, 3 HAVING sum(x.x::float8 * y.y::float8) IS DISTINCT FROM 0 ORDER BY 4 DESC, 1, 2, 3;
 END
 $explain$;
 
@@ -143,12 +150,13 @@ BEGIN
     SELECT l.feature, l.block, sum(x.x::float8 * y.y::float8 ORDER BY x.i) / nullif(scale, 0)
       FROM unnest(@extschema@.vector_to_array(pair[1])) WITH ORDINALITY x(x, i)
       JOIN unnest(@extschema@.vector_to_array(pair[2])) WITH ORDINALITY y(y, i) USING (i)
-      JOIN @extschema@.embed_component_labels(model_id, @extschema@.vector_dim(pair[1]), window_days) l ON l.component = i
-     GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2;
+      JOIN @extschema@.embed_component_labels(model_id, @extschema@.vector_dim(pair[1]), window_days, entity_type) l
+             ON l.component = i
+     GROUP BY 1, 2 HAVING sum(x.x::float8 * y.y::float8) IS DISTINCT FROM 0 ORDER BY 3 DESC, 1, 2;
 END
 $explain$;
 
-COMMENT ON FUNCTION embed_component_labels(text, int, int) IS
+COMMENT ON FUNCTION embed_component_labels(text, int, int, text) IS
     'Internal: feature and block of days of every component of a numeric model''s vectors.';
 COMMENT ON FUNCTION embed_space_places(text, text) IS
     'Internal: where the branches of a joint space lie in its vectors.';
