@@ -13,6 +13,7 @@ use crate::pg::backfill::numeric::NumericBackfill;
 use crate::pg::ffi::array::ItemArray;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::ffi::rowstore::RowStore;
+use crate::pg::ffi::scratch::scratch;
 use crate::pg::report::Fault;
 use crate::pg::spi::numeric_rows::NumericTarget;
 use crate::pg::spi::relation::Relation;
@@ -171,7 +172,9 @@ impl Arguments<'_> {
         let entities = self.entities()?;
         let days = match days {
             Days::One(day) => vec![day],
-            Days::Range(start, end) => price_table::trading_days(&opened.prices, &entities, start, end)?,
+            Days::Range(start, end) => {
+                scratch(|| price_table::trading_days(&opened.prices, &entities, start, end))?
+            }
         };
         let model_id = required(self.model_id, "model_id")?;
         let rows = RowStore::of(fcinfo)?;

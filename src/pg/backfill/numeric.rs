@@ -16,6 +16,7 @@ use super::market::Market;
 use crate::engine::numeric::pipeline::DayContext;
 use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries, Ready, Universe};
 use crate::engine::{Day, simd};
+use crate::pg::ffi::scratch::scratch;
 use crate::pg::ffi::staged::{Cells, RowSource};
 use crate::pg::ffi::{interrupts, transaction};
 use crate::pg::report::Fault;
@@ -137,7 +138,7 @@ impl<'a> NumericBackfill<'a> {
         let group = (GROUP_KEYS / self.days.len()).max(1);
         for (number, entities) in self.entities.chunks(batch).enumerate() {
             let names: Vec<&str> = entities.iter().map(String::as_str).collect();
-            let mut read = market.take(self.model, self.prices, &names, (from, last))?;
+            let mut read = scratch(|| market.take(self.model, self.prices, &names, (from, last)))?;
             for (index, entities) in entities.chunks(group).enumerate() {
                 run.group(number * batch + index * group, entities, &mut read)?;
                 run.entries.sort_unstable_by_key(|entry| (entry.entity, entry.day));
@@ -208,11 +209,11 @@ impl<'a> Run<'a> {
                 }
             }
             if chunk.len() == chunk_rows {
-                self.write(&group, &mut chunk)?;
+                scratch(|| self.write(&group, &mut chunk))?;
                 chunk.clear();
             }
         }
-        self.write(&group, &mut chunk)
+        scratch(|| self.write(&group, &mut chunk))
     }
 
     /// The instruments of a group; those whose prices cannot be used become entries.
