@@ -103,3 +103,10 @@ CALLS = [
 
 # Called by running backfills and jobs only: the calls above reach them.
 INTERNAL = re.compile(r"embed_(staged_rows|fuse_branches|job_|(numeric|text|joint)_job_|partition_of|batch_size)")
+
+
+def make_free(session):
+    """The tables free_*: without a key, some rows twice."""
+    for kind, key in (("numeric_window", "entity_id"), ("text", "source_id"), ("joint", "joint_id")):
+        free = "free_" + kind.split("_")[0]
+        session.execute(f"CREATE TABLE {free} AS SELECT * FROM {kind}_embeddings; INSERT INTO {free} SELECT * FROM {free} WHERE hashtext({key}::text) % 7 = 0")

@@ -86,6 +86,7 @@ BY_NAME = {
     "schema": ["public", "pg_catalog", "pg_temp", "nowhere", 'a"b'],
     "entity_column|date_column": ["issuer_id", "as_of_date", "instrument_id", "trade_date", "xmin", 'a"b', "nothing"],
     "procedure": ["backfill_numeric_range", "x"],
+    "condition": ["true", "instrument_id = 'X0001'", "1 = 1"],
 }
 SCOPES = ['{"entity_id": "X0001"}', '{"portfolio_id": "P1"}', '{"issuer_id": "I"}', '{"entity_type": "INSTRUMENT"}', "{}"]
 RELATIONS = ["prices_daily", "instruments", "profiles", "portfolio_risk_reports", "scenario_sets", "scenario_paths"]
@@ -293,6 +294,12 @@ class Generator:
 
     def make_regrole(self, name):
         return quoted(self.random.choice(["pg_monitor", "fuzz_user", "0", "4294967295"]))
+
+    def make_uuid(self, name):
+        return quoted(self.random.choice(["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", f"{self.random.getrandbits(128):032x}"]))
+
+    def make_name(self, name):
+        return self.make_text(name)
 
     def make_regclass(self, name):
         if self.chance(0.05):

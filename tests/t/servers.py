@@ -35,6 +35,8 @@ class Server(Cluster):
     def __init__(self, like, name):
         self.__dict__.update(like.__dict__)
         self.name, self.port = name, 5432
+        # Bytes of address space that each of its processes may have; None for any.
+        self.memory = None
         self.home = like.state / "clusters" / name
         self.data, self.log, self.socket_dir = self.home / "data", self.home / "log", str(self.home / "sock")
 
@@ -66,7 +68,8 @@ class Server(Cluster):
 
     def start(self, check=True):
         """Starts it and waits until it takes connections."""
-        return self.run("pg_ctl", "-D", self.data, "-w", "-t", "60", "-l", self.log, "start", check=check)
+        limit = ["prlimit", f"--as={self.memory}"] if self.memory else []
+        return as_owner(self, *limit, self.bindir / "pg_ctl", "-D", self.data, "-w", "-t", "60", "-l", self.log, "start", check=check)
 
     def stop(self, mode="fast"):
         """Stops it if it runs."""
@@ -126,9 +129,10 @@ def alive(pid):
 
 
 @contextlib.contextmanager
-def server(like, name, *arguments, **options):
+def server(like, name, *arguments, memory=None, **options):
     """A started server for the block, dropped afterwards."""
     made = Server(like, name).create(*arguments, **options)
+    made.memory = memory
     try:
         made.start()
         yield made

@@ -6,15 +6,16 @@ before."""
 import copy
 import json
 import os
-import resource
 import shutil
 import time
 
 import numpy as np
 import psycopg
 import pytest
+from cluster import install
 from faults import SEED, Gates, record, rng, size
 from fuzzing import Generator
+from servers import server
 from test_fault_calls import DOCUMENTED, PANIC
 from test_model import VOCAB, tokenizer
 from test_text import forge
@@ -122,9 +123,17 @@ def hostile_tokenizer(choose, mutated):
 
 
 @pytest.fixture
-def directory(cluster):
+def limited(cluster):
+    """A server whose processes cannot take all memory of the machine: a graph may ask for any amount, and what it gets
+    is an error of the runtime."""
+    with server(cluster, "models", memory=6 << 30) as own:
+        yield own
+
+
+@pytest.fixture
+def directory(limited):
     """A directory for models, and in it one that may be changed."""
-    root = cluster.data.parent / "models-of-faults"
+    root = limited.home / "models"
     shutil.rmtree(root, ignore_errors=True)
     (root / "small").mkdir(parents=True)
     os.chmod(root, 0o755)
@@ -162,15 +171,14 @@ def attempt(session):
     return code, message, time.monotonic() - began
 
 
-def test_hostile_models(db, cluster, directory, connect, capsys):
+def test_hostile_models(limited, directory, capsys):
     onnx = pytest.importorskip("onnx")
-    gates, choose = Gates(cluster, db.info.dbname), rng("models")
+    name = limited.create_database()
+    gates, choose = Gates(limited, name), rng("models")
     mutated = Generator(choose.randrange(1 << 30), [], []).mutated
-    session = connect()
+    session = limited.connect(name)
+    install(session)
     session.execute(f"SET prometheus_embed.model_directory = '{directory.parent}'")
-    # A graph may ask for any amount; what it gets is an error of the runtime, not the memory of the machine.
-    if os.geteuid() == 0:
-        resource.prlimit(session.info.backend_pid, resource.RLIMIT_AS, (6 << 30, 6 << 30))
     good = graph(onnx)
     write(directory, good.SerializeToString(), json.dumps(tokenizer()).encode())
     assert attempt(session)[0] == "00000", "the model that all others are made from"

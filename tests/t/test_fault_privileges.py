@@ -7,7 +7,7 @@ import contextlib
 import psycopg
 import pytest
 from cluster import ROOT
-from fault_calls import CALLS, READS, WRITES
+from fault_calls import CALLS, READS, WRITES, make_free
 from fault_data import DAY, KEYED, WORK, first_day
 from faults import record, size
 from markdown import examples
@@ -23,7 +23,7 @@ CHANGES = {
     "check": "SELECT * FROM embed_check_models()",
     "drop": "SELECT drop_embedding_model('joint-mine'), drop_embedding_model('mine')",
 }
-NOT_PUBLIC = {"drop_embedding_model", "embed_check_models", "fit_embedding_model", "register_joint_space", "register_numeric_model", "register_text_model"}
+NOT_PUBLIC = {"drop_embedding_model", "embed_check_models", "embed_enable_pgvector", "fit_embedding_model", "register_joint_space", "register_numeric_model", "register_text_model"}
 OWN_TARGETS = {"sink_numeric": "numeric_window_embeddings", "sink_text": "text_embeddings", "sink_joint": "joint_embeddings"}
 
 
@@ -188,6 +188,8 @@ def test_row_level_security_holds_for_every_function(fault_cluster, fault_db, fa
     statements = [s for s in [*READS, *WRITES] if not any(word in s for word in APART)]
     try:
         with fault_cluster.connect(fault_db) as owner, fault_cluster.connect(fault_db) as tenant, fault_cluster.connect(apart) as other:
+            make_free(owner)
+            make_free(other)
             owner.execute("CREATE ROLE embed_tenant; GRANT ALL ON ALL TABLES IN SCHEMA public TO embed_tenant; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO embed_tenant; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO embed_tenant")
             try:
                 for table, seen in POLICIES.items():

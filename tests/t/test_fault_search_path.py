@@ -6,7 +6,7 @@ import re
 
 import psycopg
 import pytest
-from fault_calls import CALLS, INTERNAL, READS, WRITES
+from fault_calls import CALLS, INTERNAL, READS, WRITES, make_free
 from faults import record, size
 
 MEMBERS = """SELECT p.proname::text FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass
@@ -141,10 +141,7 @@ def test_nothing_hostile_runs(fault_cluster, fault_db, attack):
     with fault_cluster.connect(fault_db) as session:
         # A model for drop_embedding_model to drop.
         session.execute("""SELECT register_numeric_model('mine0', '{"features": ["close"], "price_column": "close", "encoder": "flatten", "window": {"min_fill": 1, "look_back": 3, "short_history": "fail"}}')""")
-        # Without a key, some rows twice.
-        for kind, key in (("numeric_window", "entity_id"), ("text", "source_id"), ("joint", "joint_id")):
-            free = "free_" + kind.split("_")[0]
-            session.execute(f"CREATE TABLE {free} AS SELECT * FROM {kind}_embeddings; INSERT INTO {free} SELECT * FROM {free} WHERE hashtext({key}::text) % 7 = 0")
+        make_free(session)
         expected = run_all(session)
         session.execute("CREATE SCHEMA evil")
         made = build(session, schema)
