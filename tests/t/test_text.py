@@ -97,7 +97,8 @@ def test_settings_have_bounds_and_owners(db, connect):
         "prometheus_embed.batch_tokens 512 user, prometheus_embed.intra_op_threads 1 superuser, "
         "prometheus_embed.model_directory $sharedir/prometheus_embed/models superuser, "
         "prometheus_embed.model_memory_limit 1024MB superuser, "
-        "prometheus_embed.onnxruntime_library $libdir/prometheus_embed/libonnxruntime.so.1.28.0 superuser"
+        "prometheus_embed.onnxruntime_library $libdir/prometheus_embed/libonnxruntime.so.1.28.0 superuser, "
+        "prometheus_embed.preload_models  superuser"
     )
     for setting in ("batch_tokens = 15", "batch_tokens = 8193", "intra_op_threads = 0", "intra_op_threads = 65"):
         assert refused(db, f"SET prometheus_embed.{setting}").sqlstate == "22023"
@@ -105,7 +106,8 @@ def test_settings_have_bounds_and_owners(db, connect):
     db.execute("DROP ROLE IF EXISTS text_low; CREATE ROLE text_low LOGIN")
     low = connect(db, user="text_low")
     one(low, "SELECT embed_version()")
-    for setting in ("model_directory = '/'", "onnxruntime_library = '/x'", "intra_op_threads = 2", "model_memory_limit = 2"):
+    for setting in ("model_directory = '/'", "onnxruntime_library = '/x'", "intra_op_threads = 2", "model_memory_limit = 2",
+                    "preload_models = 'text-profile-v1'"):
         assert refused(low, f"SET prometheus_embed.{setting}").sqlstate == "42501"
     assert refused(low, "SHOW prometheus_embed.model_directory").sqlstate == "42501"
     assert len(one(low, "SELECT text_profile_embed('anyone may embed'::text)")) == 1536

@@ -39,6 +39,11 @@ def private_kb(pid, *kinds):
     return sum(int(line.split()[1]) for line in lines if line.startswith(kinds))
 
 
+def cpu_seconds(pid):
+    """Processor time of a backend: how much it still did, however busy the machine is."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def files_below(directory):
     return {str(path) for path in Path(directory).rglob("*")} if os.path.isdir(directory) else set()
 
@@ -117,30 +122,30 @@ def test_cancel_stops_within_a_batch(db, connect, batch_tokens):
 
     def cancel():
         time.sleep(1.0)
-        said.append(time.monotonic())
+        said.append((time.monotonic(), cpu_seconds(pid_of(db))))
         canceller.execute("SELECT pg_cancel_backend(%s)", [pid_of(db)])
 
     thread = threading.Thread(target=cancel)
     thread.start()
     with pytest.raises(psycopg.errors.QueryCanceled):
         db.execute(many_texts(batch_tokens))
-    took = time.monotonic() - said[0]
+    clock, cpu = said[0]
+    assert cpu_seconds(pid_of(db)) - cpu < 1.0
+    assert time.monotonic() - clock < 20
     thread.join()
-    assert took < 2.0
     assert len(embed(db)) == 1536, "the session and its model go on"
 
 
 def test_statement_timeout(db):
     embed(db)
     db.execute("SET statement_timeout = '700ms'")
-    started = time.monotonic()
-    with pytest.raises(psycopg.errors.QueryCanceled):
-        db.execute(many_texts())
-    assert time.monotonic() - started < 2.7
-    started = time.monotonic()
-    with pytest.raises(psycopg.errors.QueryCanceled):
-        db.execute("SELECT text_token_count(repeat('a b c ', 15000000))")
-    assert time.monotonic() - started < 3.7
+    for query in (many_texts(), "SELECT text_token_count(repeat('a b c ', 15000000))"):
+        clock, cpu = time.monotonic(), cpu_seconds(pid_of(db))
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            db.execute(query)
+        # Of both, at most a second beyond the limit.
+        assert cpu_seconds(pid_of(db)) - cpu < 1.7
+        assert time.monotonic() - clock < 20
     db.execute("SET statement_timeout = 0")
     assert len(embed(db)) == 1536
 

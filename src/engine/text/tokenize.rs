@@ -65,11 +65,12 @@ impl Tokenizer {
         let mut ids = self.before.clone();
         let end = self.before.len() + room;
         for piece in pieces(text) {
+            // First, so that a thousand texts that are each cut in their first piece can be stopped, too.
+            host.checkpoint()?;
             ids.extend_from_slice(self.plain(piece)?.get_ids());
             if ids.len() > end {
                 break;
             }
-            host.checkpoint()?;
         }
         let truncated = ids.len() > end;
         ids.truncate(end);
@@ -168,6 +169,27 @@ mod tests {
             "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null, "model": model,
         });
         json.to_string().into_bytes()
+    }
+
+    #[test]
+    fn a_text_that_is_cut_can_be_stopped() {
+        struct Impatient;
+        impl Host for Impatient {
+            fn checkpoint(&self) -> Result<()> {
+                Err(TextError::Interrupted.into())
+            }
+            fn shielded(&self, work: &mut dyn FnMut()) {
+                work();
+            }
+            fn watched(&self, _stop: &dyn crate::engine::host::Stop, work: &mut dyn FnMut()) {
+                work();
+            }
+        }
+        let words = serde_json::json!({"type": "WordLevel", "unk_token": "u", "vocab": {"u": 0, "a": 1}});
+        let tokenizer = Tokenizer::from_json(&json(words), "words", 8).unwrap();
+        let text = "a ".repeat(100);
+        assert_eq!(tokenizer.encode(&text, &Impatient), Err(TextError::Interrupted.into()));
+        assert!(tokenizer.encode(&text, &crate::engine::host::Unattended).unwrap().truncated);
     }
 
     #[test]
