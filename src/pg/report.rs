@@ -257,7 +257,9 @@ fn fault_wording(fault: &Fault) -> Wording {
         Fault::EmptyRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .detail("Both bounds belong to the range."),
         Fault::UnknownModel { near, .. } => Wording::code(ERRCODE_UNDEFINED_OBJECT).hint(near_models(near)),
-        Fault::WrongModality { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE),
+        Fault::WrongModality { wanted, .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE).hint(format!(
+            "SELECT model_id FROM embed_models WHERE modality = '{wanted}' lists those that fit."
+        )),
         Fault::ModelExists { .. } => Wording::code(ERRCODE_DUPLICATE_OBJECT)
             .detail("A model id never changes its meaning.")
             .hint("Register the changed recipe under a new id."),

@@ -1,4 +1,4 @@
-"""A search of one date of 10,000 issuers among 10 million rows reads that date only.
+"""A search of one date of 10,000 issuers among 10 million rows reads that date only; one of all dates is one parallel scan.
 
 The vectors are short (2 components), so that the table is 2 GB and not 20: what is read is counted in rows and pages of
 the date, which the width of a vector does not change. PE_DATES sets the number of dates, 1,000 by default.
@@ -7,7 +7,7 @@ the date, which the width of a vector does not change. PE_DATES sets the number 
 import os
 
 from faults import record
-from jointdata import fill_dates, scan_of_search
+from jointdata import fill_dates, plan_of_search, scan_of_search
 
 DATES, ISSUERS = int(os.environ.get("PE_DATES", "1000")), 10_000
 
@@ -28,3 +28,25 @@ def test_one_date_of_ten_thousand_issuers_among_ten_million_rows(db):
     index = db.execute("SELECT relpages FROM pg_class WHERE relname = 'joint_embeddings_natural_key'").fetchone()[0]
     assert read <= ISSUERS + 2 * (pages + index) / DATES, (read, pages, index)
     record("one_date", rows=int(rows), pages=pages, index_pages=index, pages_read=read, milliseconds=scan["Actual Total Time"], node=scan["Node Type"])
+    all_dates(db, DATES * ISSUERS)
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def all_dates(db, rows):
+    """The nearest of every date, exact: each worker ranks what it reads, and every row is read once."""
+    db.execute("SET max_parallel_workers_per_gather = 2")
+    target = "find_similar('PROFILE_CORE_V0', '{\"entity_type\": \"ISSUER\", \"issuer_id\": \"I7\"}', '2020-01-01', top_k => 5"
+    span = f"start_date => '2020-01-01', end_date => date '2020-01-01' + {DATES - 1}"
+    plan = plan_of_search(db, f"SELECT * FROM {target}, {span})")
+    kinds = [node["Node Type"] for node in nodes(plan)]
+    assert "Gather" in kinds and [node.get("Partial Mode") for node in nodes(plan)].count("Partial") == 1, kinds
+    (scan,) = [node for node in nodes(plan) if node.get("Relation Name") == "joint_embeddings"]
+    assert scan["Node Type"] == "Seq Scan" and scan["Parallel Aware"], scan
+    loops = scan["Actual Loops"]
+    assert loops > 1 and abs(scan["Actual Rows"] * loops - rows) <= loops, scan
+    record("all_dates", rows=rows, processes=loops, milliseconds=plan["Actual Total Time"], node=scan["Node Type"])

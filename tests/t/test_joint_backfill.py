@@ -378,7 +378,10 @@ def test_spaces_that_cannot_be_are_refused(db):
         ("A", "a-v1", "INSTRUMENT", branch(model_id="joint-profile-core-v1"), "42809", "not a numeric model"),
         ("A", "a-v1", "INSTRUMENT", branch(table="no_table"), "22023", "unknown variant `no_table`"),
         ("A", "a-v1", "INSTRUMENT", branch(weight=-1), "22023", "weight"),
-        ("A", "a-v1", "INSTRUMENT", Jsonb({}), "22023", "branches"),
+        ("A", "a-v1", "INSTRUMENT", branch(weight="NaN"), "22023", r"branches\[0\]: invalid type: string \"NaN\", expected a number$"),
+        ("A", "a-v1", "INSTRUMENT", branch(wieght=1), "22023", r"branches\[0\]: unknown field `wieght`, expected one of `name`, `weight`"),
+        ("A", "a-v1", "INSTRUMENT", Jsonb({}), "22023", "branches: must be a JSON array"),
+        ("A", "a-v1", "INSTRUMENT", Jsonb([7]), "22023", r"branches\[0\]: must be a JSON object"),
         ("A", "a-v1", "INSTRUMENT", Jsonb([]), "22023", "at least one branch"),
         ("a", "a-v1", "INSTRUMENT", branch(), "22023", "joint_type"),
         ("A", "a v1", "INSTRUMENT", branch(), "42602", "invalid model id"),
@@ -392,6 +395,7 @@ def test_spaces_that_cannot_be_are_refused(db):
         with pytest.raises(psycopg.Error, match=words) as error:
             db.execute(REGISTER, (joint_type, model, kind, branches))
         assert error.value.sqlstate == state, (words, error.value)
+        assert error.value.diag.message_hint or error.value.diag.message_detail, words
     for arguments, words in [("fusion => 'sum'", "fusion"), ("fusion => 'identity'", "identity"), ("fusion => 'blend'", "blend"), ("entities => 'profiles'", "entities"),
                              ("scope_keys => ARRAY['issuer_id']", "must have"), ("scope_keys => ARRAY['entity_id', 'colour']", "colour"),
                              ("source => '\"other\"'", "source"), ("source => '7'", "source")]:

@@ -13,7 +13,7 @@ DAY, DIM = "2024-01-31", 32
 INDEX = """CREATE INDEX joint_hnsw ON joint_embeddings USING hnsw ((embed_index_vector(vector, {dim})::{type}({dim})) {type}_cosine_ops)
             WHERE joint_type = 'PROFILE_CORE_V0' AND model_id = 'joint-profile-core-v1'"""
 # What makes the planner take the index of a small table.
-INDEX_ONLY = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off"
+INDEX_ONLY = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off"
 
 
 def fill(session, issuers=1500):

@@ -73,6 +73,24 @@ pub enum EntityType {
     Scenario,
 }
 
+/// Branches from JSON, with the place of what is wrong in the words of JSON. Errors: [`Error::InvalidSpace`].
+fn read_branches(json: &str) -> Result<Vec<Branch>> {
+    use serde_json::Value;
+    let value: Value = serde_json::from_str(json).map_err(|e| invalid("branches", e.to_string()))?;
+    let Value::Array(items) = value else {
+        return Err(invalid("branches", "must be a JSON array of branches"));
+    };
+    let read = |(index, item): (usize, Value)| {
+        let key = format!("branches[{index}]");
+        if !item.is_object() {
+            return Err(invalid(&key, "must be a JSON object"));
+        }
+        serde_json::from_value(item)
+            .map_err(|e| invalid(&key, e.to_string().replace("expected f64", "expected a number")))
+    };
+    items.into_iter().enumerate().map(read).collect()
+}
+
 impl EntityType {
     /// Reads the SQL spelling. Errors: [`Error::InvalidSpace`].
     pub fn parse(name: &str) -> Result<Self> {
@@ -220,9 +238,7 @@ impl Space {
     ///
     /// Errors: [`Error::InvalidSpace`] naming the key and what is wrong with it.
     pub fn from_json(entity_type: EntityType, fusion: Fusion, branches: &str) -> Result<Self> {
-        let branches: Vec<Branch> =
-            serde_json::from_str(branches).map_err(|e| invalid("branches", e.to_string()))?;
-        Self::new(entity_type, fusion, branches)
+        Self::new(entity_type, fusion, read_branches(branches)?)
     }
 
     fn new(entity_type: EntityType, fusion: Fusion, branches: Vec<Branch>) -> Result<Self> {

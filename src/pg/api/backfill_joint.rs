@@ -1,7 +1,7 @@
 //! `backfill_joint`: the joint vectors of a space at one date or over a range. Its faces with the published
 //! arguments are in `sql/50_joint.sql`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -295,7 +295,8 @@ impl Selection<'_> {
         self.relate(row, &mut keys)?;
         let mut absent = Vec::new();
         if let (Some(ids), Some((from, to)), false) = (&self.entity_ids, self.days, full) {
-            let named = ids.iter().filter(|id| !keys.iter().any(|key| key.entity == **id));
+            let there: HashSet<&str> = keys.iter().map(|key| key.entity.as_str()).collect();
+            let named = ids.iter().filter(|id| !there.contains(id.as_str()));
             let span = if from == to { format!("at {from}") } else { format!("in {from}..{to}") };
             absent.extend(named.map(|id| (Key::plain(id.clone(), to), format!("no {place} {span}"))));
         }

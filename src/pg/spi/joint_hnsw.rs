@@ -82,7 +82,8 @@ impl HnswIndex {
         let breadth = breadth.and_then(|value| value.parse::<i64>().ok()).unwrap_or(0);
         let breadth = breadth.max(candidates).clamp(1, MAX_EF_SEARCH);
         let breadth = CString::new(breadth.to_string()).unwrap_or_default();
-        let mut settings = vec![(c"hnsw.ef_search", breadth.as_c_str())];
+        // A look-up of milliseconds, dear only by the estimate: compiling it would take a hundred times as long.
+        let mut settings = vec![(c"hnsw.ef_search", breadth.as_c_str()), (c"jit", c"off")];
         // pgvector 0.8 and later; before, rows that a condition takes away are missing from the result.
         if iterative.as_deref() == Some("off") {
             settings.push((c"hnsw.iterative_scan", c"strict_order"));

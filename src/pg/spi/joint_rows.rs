@@ -11,6 +11,7 @@ use super::spaces::SpaceRow;
 use crate::engine::Day;
 use crate::engine::joint::space::{EntityType, Leaf, Table};
 use crate::pg::backfill::OnExisting;
+use crate::pg::ffi::guc::ChangedSettings;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::ffi::transaction;
 use crate::pg::report::Fault;
@@ -203,7 +204,11 @@ impl JointTarget {
             vectors = vectors.join(", "),
             conflict = self.conflict(&lineage),
         );
-        execute(&sql, &args)
+        // One execution, dear only by the number of keys: compiling it costs more than it saves.
+        let changed = ChangedSettings::set(&[(c"jit", c"off")]);
+        let written = execute(&sql, &args)?;
+        changed.restore();
+        Ok(written)
     }
 
     /// What `embed_fuse_branches` is told of a key's row, and the join that finds it.
