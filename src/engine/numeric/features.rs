@@ -1,5 +1,7 @@
 //! Features of every day of a series, computed once, and windows of them copied into vectors.
 
+use std::cell::Cell;
+
 use super::super::day::Day;
 use super::super::error::{Error, Result};
 use super::series::{PriceSeries, ROW_BYTES};
@@ -16,6 +18,10 @@ pub struct FeatureRows<'a> {
     series: PriceSeries,
     features: Vec<u8>,
     packed: Vec<u8>,
+    /// Whether every feature of every day is finite.
+    finite: bool,
+    /// Rows up to the day that is likely to be asked for next.
+    expected: Cell<usize>,
 }
 
 impl<'a> FeatureRows<'a> {
@@ -30,15 +36,17 @@ impl<'a> FeatureRows<'a> {
         packed.try_reserve_exact(series.packed_len()).map_err(|_| Error::OutOfMemory)?;
         packed.resize(series.packed_len(), 0);
         series.pack(&mut packed);
-        let mut previous = rows.first();
+        let (mut previous, mut finite) = (rows.first(), true);
         for row in rows {
             let before = previous.map_or(f64::NAN, |p| p.price);
             for &feature in features {
-                bytes.extend_from_slice(&value(feature, before, row.price, row.volume).to_le_bytes());
+                let value = value(feature, before, row.price, row.volume);
+                finite &= value.is_finite();
+                bytes.extend_from_slice(&value.to_le_bytes());
             }
             previous = Some(row);
         }
-        Ok(Self { model, series, features: bytes, packed })
+        Ok(Self { model, series, features: bytes, packed, finite, expected: Cell::new(0) })
     }
 
     /// The recipe.
@@ -48,7 +56,16 @@ impl<'a> FeatureRows<'a> {
 
     /// The window that ends on `as_of`, or how many rows it lacks.
     pub fn window(&self, as_of: Day) -> std::result::Result<Window, TooFewRows> {
-        window::dated(self.series.rows(), self.model, as_of)
+        let window = window::dated(self.series.rows(), self.model, as_of, self.expected.get());
+        if let Ok(window) = &window {
+            self.expected.set(window.first + window.rows + 1);
+        }
+        window
+    }
+
+    /// Whether every component of the vector of `window` is known to be finite.
+    pub fn is_finite(&self, window: &Window) -> bool {
+        self.finite && window.padded == 0
     }
 
     /// The window of the latest rows, whatever their dates, or how many rows it lacks.
@@ -188,6 +205,39 @@ mod tests {
         let missing = rows.window(Day(2)).unwrap_err();
         assert_eq!(missing.to_string(), "need at least 2 of 4 price rows in 1999-12-22..2000-01-03, found 1");
         assert_eq!(rows.window(Day(-30)).unwrap_err().found, 0);
+    }
+
+    #[test]
+    fn windows_do_not_depend_on_the_order_of_the_days_asked_for() {
+        let model = model(r#""encoder": "flatten""#, 4);
+        let mut series = PriceSeries::new();
+        for day in [-300, 1, 2, 3, 5, 6, 9, 10, 11, 12, 13, 40] {
+            series.push(Day(day), 1.0, 1.0).unwrap();
+        }
+        let alone = |day| FeatureRows::new(&model, series.clone()).unwrap().window(Day(day));
+        for step in [1, -1, 3, -7_i32] {
+            let rows = FeatureRows::new(&model, series.clone()).unwrap();
+            for at in 0..400_i32 {
+                let day = (at * step).rem_euclid(400) - 320;
+                assert_eq!(rows.window(Day(day)), alone(day), "day {day}, step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_windows_without_a_component_that_is_not_finite_are_said_to_be_finite() {
+        let finite = |prices: &[f64]| {
+            let model = model(r#""encoder": "flatten""#, 3);
+            let series = PriceSeries::from_columns(prices, &vec![1.0; prices.len()]).unwrap();
+            let rows = FeatureRows::new(&model, series).unwrap();
+            let window = rows.latest_window().unwrap();
+            rows.is_finite(&window)
+        };
+        assert!(finite(&[1.0, 2.0, 3.0, 4.0]));
+        assert!(!finite(&[1.0, 2.0, 0.0, 4.0]));
+        assert!(!finite(&[1.0, 2.0, 1e300, 4.0]));
+        // Copies of the last row have features of their own.
+        assert!(!finite(&[1.0, 2.0]));
     }
 
     #[test]

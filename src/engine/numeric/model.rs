@@ -329,6 +329,11 @@ impl<'a> EntityRows<'a> {
         }
     }
 
+    /// Whether every component of the vector of `ready` is known to be finite, without looking at it.
+    pub fn is_finite(&self, ready: &Ready) -> bool {
+        matches!((self, ready), (Self::Window(rows), Ready::Window(window)) if rows.is_finite(window))
+    }
+
     /// Fingerprint of the rows behind `ready`.
     pub fn digest(&self, ready: &Ready) -> [u8; 16] {
         match (self, ready) {

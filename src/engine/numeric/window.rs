@@ -40,12 +40,26 @@ impl std::fmt::Display for TooFewRows {
 }
 
 /// The window of sorted `rows` that ends on `as_of`: the latest `window_days` of the rows in
-/// `[as_of - look_back_days, as_of]`.
-pub(crate) fn dated(rows: &[Row], model: &WindowModel, as_of: Day) -> Result<Window, TooFewRows> {
+/// `[as_of - look_back_days, as_of]`. `expected`: how many rows there may be up to that day, which is looked at
+/// first; over ascending days, one more than last time.
+pub(crate) fn dated(
+    rows: &[Row],
+    model: &WindowModel,
+    as_of: Day,
+    expected: usize,
+) -> Result<Window, TooFewRows> {
     let from = as_of.minus_days(model.look_back_days());
-    let start = rows.partition_point(|row| row.day < from);
-    let end = rows.partition_point(|row| row.day <= as_of);
-    latest(&rows[..end], start, model).ok_or_else(|| too_few(end - start, model, Some((from, as_of))))
+    let ends = |end: usize| {
+        end <= rows.len()
+            && end.checked_sub(1).is_none_or(|last| rows[last].day <= as_of)
+            && rows.get(end).is_none_or(|next| next.day > as_of)
+    };
+    let end = if ends(expected) { expected } else { rows.partition_point(|row| row.day <= as_of) };
+    let rows = &rows[..end];
+    // Where the whole window lies in the span, what came before need not be counted.
+    let first = end.checked_sub(model.window_days()).filter(|&first| rows[first].day >= from);
+    let start = first.unwrap_or_else(|| rows.partition_point(|row| row.day < from));
+    latest(rows, start, model).ok_or_else(|| too_few(end - start, model, Some((from, as_of))))
 }
 
 /// The window of the latest sorted `rows`, whatever their dates.

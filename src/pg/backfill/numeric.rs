@@ -30,10 +30,10 @@ const BATCH_PRICE_ROWS: usize = 400_000;
 const GROUP_KEYS: usize = 64_000;
 
 /// Embedding rows per statement.
-const CHUNK_ROWS: usize = 1_000;
+const CHUNK_ROWS: usize = 2_000;
 
 /// Vector bytes per statement: below the default `work_mem`, so that staged rows stay in memory.
-const CHUNK_BYTES: usize = 2 << 20;
+const CHUNK_BYTES: usize = 3 << 20;
 
 /// Everything one call needs to know.
 pub struct NumericBackfill<'a> {
@@ -311,7 +311,9 @@ impl RowSource for ChunkRows<'_, '_> {
         cells.date(1, day);
         cells.bytes(2, self.job.model.dim() * 4, |out| {
             instrument.rows.encode(window, out);
-            non_finite = simd::count_non_finite(out) as u32;
+            if !instrument.rows.is_finite(window) {
+                non_finite = simd::count_non_finite(out) as u32;
+            }
             Ok(())
         })?;
         cells.int(3, window.rows() as i32);
