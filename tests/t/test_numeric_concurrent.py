@@ -122,6 +122,35 @@ def test_runs_over_different_instruments_do_not_wait(market, connect):
     assert count(market) == 1
 
 
+def test_appending_runs_do_not_wait_and_need_no_view_of_the_keys(market, connect):
+    """Appended rows may be there twice: neither a lock nor an isolation level stands in the way."""
+    market.execute("CREATE TABLE log_of_rows AS TABLE numeric_window_embeddings WITH NO DATA")
+    call = BACKFILL[:-1] + ", on_existing => 'append', target => 'log_of_rows')"
+    sessions = [connect(autocommit=False) for _ in range(2)]
+    for session in sessions:
+        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        session.execute("SET lock_timeout = '5s'")
+        assert set(statuses(session, call).values()) == {"inserted"}
+    for session in sessions:
+        session.commit()
+    assert count(market, "log_of_rows") == 16
+
+
+def test_a_row_that_the_snapshot_cannot_see_is_a_serialization_failure(market, connect):
+    """And no row twice, and nothing half-written; the transaction can be tried again."""
+    session = connect(autocommit=False)
+    session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    session.execute("SELECT count(*) FROM numeric_window_embeddings")
+    market.execute(ROW, ("X0003", DAY))
+    with fails("40001"):
+        statuses(session)
+    session.rollback()
+    assert (count(market), olds(market)) == (1, 1)
+    assert statuses(session)["X0003"] == "replaced"
+    session.commit()
+    assert (count(market), olds(market)) == (8, 0)
+
+
 def test_a_unique_key_of_the_users_own_still_holds(market):
     market.execute("CREATE UNIQUE INDEX once ON numeric_window_embeddings (rows_used)")
     with fails("23505", "once"):
