@@ -5,7 +5,7 @@
 
 # --- Debian packages ---------------------------------------------------------------------------------
 
-missing=()
+missing=() optional=()
 # need PACKAGE COMMAND...: the package is missing when COMMAND fails. Asking for what is needed, not for the
 # package, leaves other ways of providing it alone.
 need() {
@@ -18,8 +18,9 @@ has_libclang() { [ -n "${LIBCLANG_PATH:-}" ] || compgen -G '/usr/lib/llvm-*/lib/
 has_server() { [ -x "$(bindir)/initdb" ] && [ -x "$(bindir)/psql" ]; }
 has_headers() { [ -f "$("$(bindir)/pg_config" --includedir-server)/postgres.h" ]; }
 has_pg_cron() { [ -f "$("$(bindir)/pg_config" --pkglibdir)/pg_cron.so" ]; }
+has_pgvector() { [ -f "$("$(bindir)/pg_config" --pkglibdir)/vector.so" ]; }
 has_pg_regress() { [ -x "$(dirname "$("$(bindir)/pg_config" --pgxs)")/../test/regress/pg_regress" ]; }
-bindir() { (PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config} && "$PG_CONFIG" --bindir); }
+bindir() { "${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}" --bindir; }
 
 list_missing() {
     missing=()
@@ -39,6 +40,15 @@ list_missing() {
     need shellcheck command -v shellcheck
 }
 
+# pgvector, where Debian has a package of it (13 and later): without it, what needs it in tests and examples is skipped.
+# Only along with other packages: a machine that has those is left as it is, and asking apt each time takes time.
+list_optional() {
+    optional=()
+    if ! has_pgvector 2>/dev/null && apt-cache show "postgresql-$PG_MAJOR-pgvector" >/dev/null 2>&1; then
+        optional=("postgresql-$PG_MAJOR-pgvector")
+    fi
+}
+
 debian_packages() {
     list_missing
     [ "${#missing[@]}" -gt 0 ] || return 0
@@ -55,7 +65,9 @@ debian_packages() {
     "${as_root[@]}" apt-get update -qq
     apt-cache show "postgresql-$PG_MAJOR" >/dev/null 2>&1 ||
         die "this Debian has no postgresql-$PG_MAJOR" "Choose the version it has (14 to 18), for example: make setup PG_MAJOR=17"
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" |
+    list_optional
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+        "${missing[@]}" "${optional[@]}" |
         grep -E '^(Setting up|E:)' || [ "${PIPESTATUS[0]}" -eq 0 ]
     list_missing
     [ "${#missing[@]}" -eq 0 ] || die "still missing after the installation: ${missing[*]}"
