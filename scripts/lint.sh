@@ -33,6 +33,8 @@ check_sql() { git ls-files -co --exclude-standard -- 'sql/*.sql' 'migrations/*.s
 
 check "cargo fmt" cargo fmt --check
 check "clippy, engine floor" clippy onnx
+# What fuzz/ builds.
+check "engine without a runtime" cargo check --quiet --locked --lib --no-default-features
 check "clippy, Postgres floor" clippy "$pg onnx"
 check "licences, sources, pins" "$PE_PYTHON" scripts/check_deps.py
 check "shellcheck" shellcheck -x -P scripts scripts/*.sh .ci/run

@@ -19,7 +19,8 @@ VALUES ('joint-profile-core-v1', 'joint', 384, '{"joint_type": "PROFILE_CORE_V0"
 
 CREATE TABLE @extschema@.embed_spaces (
     joint_type  text NOT NULL CHECK (joint_type ~ '^[A-Z][A-Z0-9_]{0,31}$'),
-    model_id    text NOT NULL REFERENCES @extschema@.embed_models ON DELETE CASCADE,
+    -- No foreign key: see the end of 12_model_parts.sql.
+    model_id    text NOT NULL,
     entity_type text NOT NULL CHECK (entity_type IN ('ISSUER', 'INSTRUMENT', 'PORTFOLIO', 'SCENARIO')),
     entities    text NOT NULL CHECK (entities IN ('profiles', 'instruments', 'branch')),
     fusion      text NOT NULL CHECK (fusion IN ('average', 'blend', 'identity', 'concat')),

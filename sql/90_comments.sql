@@ -183,6 +183,10 @@ COMMENT ON COLUMN embed_models.builtin IS
     'Whether the model came with the extension; such rows are not dumped and cannot be dropped.';
 COMMENT ON COLUMN embed_models.created_at IS
     'When the model was registered.';
+COMMENT ON FUNCTION embed_models_gone() IS
+    'Internal: deletes the joint spaces and parts of a model that was deleted.';
+COMMENT ON TRIGGER embed_models_gone ON embed_models IS
+    'Deletes the joint spaces and parts of a model with it.';
 COMMENT ON FUNCTION embed_models_guard() IS
     'Trigger function: refuses to change a model, and to drop a built-in one.';
 COMMENT ON TRIGGER embed_models_guard ON embed_models IS

@@ -52,6 +52,10 @@ READS = [
     "SELECT s.* FROM public.joint_portfolios s ORDER BY s.joint_id",
     "SELECT s.job_id, s.state FROM public.embed_job_progress s",
     "SELECT s.model_id FROM public.embed_loaded_models s ORDER BY s.model_id",
+    "SELECT c.* FROM public.embed_cross_sections() c ORDER BY c.modality, c.joint_type, c.entity_type, c.model_id",
+    "SELECT public.embed_spread(n.entity_id::pg_catalog.text, NULL, n.vector) FROM public.numeric_window_embeddings n GROUP BY n.model_id, n.as_of_date ORDER BY n.model_id, n.as_of_date",
+    "SELECT s.item, s.warning FROM public.embed_status() s WHERE s.item OPERATOR(pg_catalog.!~~) 'jobs%' ORDER BY s.item",
+    "SELECT s.item, s.warning FROM public.embed_library_status() s ORDER BY s.item",
     "SELECT public.unload_text_models()",
 ]
 # Each in a transaction that is rolled back; what it wrote is compared too.
@@ -101,8 +105,8 @@ CALLS = [
     f"CALL public.backfill_joint_range('PROFILE_CORE_V0', {_FROM}, {_D}, target => 'public.sink_joint', batch_entities => {size(50, 2)})",
 ]
 
-# Called by running backfills and jobs only: the calls above reach them.
-INTERNAL = re.compile(r"embed_(staged_rows|fuse_branches|job_|(numeric|text|joint)_job_|partition_of|batch_size)")
+# Called by running backfills, jobs and checks only: the calls above reach them. pgvector has tests of its own.
+INTERNAL = re.compile(r"embed_enable_pgvector|embed_check_(copies|prices|rows|joint)|embed_(staged_rows|fuse_branches|job_|(numeric|text|joint)_job_|partition_of|batch_size)")
 
 
 def make_free(session):

@@ -113,12 +113,29 @@ def until(condition, what, seconds=20.0, pause=0.01):
     return found
 
 
-def waited_for_cpu(pid):
-    """Seconds that a process was ready to run and had no CPU: what a busy machine adds to every answer."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
-    except (FileNotFoundError, ProcessLookupError, IndexError):
-        return 0.0
+class Starved:
+    """How long a process was ready to run and had no CPU: what a busy machine adds to every answer. Sampled, since a
+    process that has ended does not tell any more."""
+
+    def __init__(self, pid):
+        self.path, self.samples, self.done = Path(f"/proc/{pid}/schedstat"), [], threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        while not self.done.wait(0.005):
+            try:
+                waited = int(self.path.read_text(encoding="ascii").split()[1]) / 1e9
+            except (OSError, IndexError):
+                return
+            self.samples.append((time.monotonic(), waited))
+
+    def since(self, moment):
+        """Seconds without a CPU since a moment, as far as it is known."""
+        self.done.set()
+        self.thread.join()
+        later = [waited for at, waited in self.samples if at >= moment]
+        return later[-1] - later[0] if later else 0.0
 
 
 def percentile(values, share):

@@ -6,11 +6,11 @@ import time
 
 import pytest
 from fault_data import WORK
-from faults import Gates, Running, percentile, record, rng, size, until, waited_for_cpu
+from faults import Gates, Running, Starved, percentile, record, rng, size, until
 
-HITS = size(10, 150)
+HITS = int(os.environ.get("PE_HITS", size(4, 200)))
 # In the short form only moments of the first part of what runs long.
-LATEST = size(0.2, 60.0)
+LATEST = 60.0 if HITS >= 100 else 0.2
 HOW = ("cancel", "timeout", "terminate")
 CODES = {"cancel": {"57014"}, "timeout": {"57014"}, "terminate": {"57P01", "lost"}}
 ALIVE = "SELECT embed_version() IS NOT NULL, octet_length(num_window_embed(ARRAY[1, 2, 3]::float8[], ARRAY[1, 2, 3]::float8[], 3))"
@@ -54,16 +54,17 @@ class Bench:
         pid = session.info.backend_pid
         timeout = max(1, int(delay * 1000)) if how == "timeout" else 0
         session.execute(f"SET statement_timeout = {timeout}")
-        starved = waited_for_cpu(pid)
+        starved = Starved(pid)
         run = Running(session, self.statement)
         if how == "timeout":
             asked = run.began + timeout / 1000
         else:
             time.sleep(max(0.0, run.began + delay - time.monotonic()))
-            starved = waited_for_cpu(pid)
             asked = time.monotonic()
             self.witness.execute(f"SELECT pg_{how}_backend(%s)", [pid])
         code = run.end()
+        # What others on the machine took from it is none of its delay.
+        starved = starved.since(asked)
         if code is None:
             # The signal may still be on its way.
             session.close()
@@ -71,8 +72,6 @@ class Bench:
             return False
         assert code in CODES[how], run.error
         took = run.ended - asked
-        # What others on the machine took from it is none of its delay; of a whole run that is only known as a sum.
-        starved = waited_for_cpu(pid) - starved if how == "cancel" else 0.0
         self.wall.append(took)
         self.times.append(max(0.0, took - starved))
         self.nothing_left(pid, how)

@@ -1,5 +1,5 @@
 """Many sessions at once: the same keys from sixteen, models of one name, a second runner, DROP EXTENSION in the
-middle, transactions that are prepared and survive a crash."""
+middle, transactions that are prepared."""
 
 import threading
 

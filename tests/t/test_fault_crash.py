@@ -1,6 +1,6 @@
-"""A backend killed with SIGKILL, an immediate shutdown, the whole server killed, at random moments of backfills. After
-recovery exactly what was committed is there, byte by byte what an undisturbed run writes, and the next run ends with
-the same bytes as it."""
+"""A backend killed with SIGKILL, an immediate shutdown, the whole server killed, at random moments of backfills, and
+with a transaction prepared. After recovery exactly what was committed is there, byte by byte what an undisturbed run
+writes, and the next run ends with the same bytes as it."""
 
 import contextlib
 import os
@@ -121,6 +121,18 @@ class Crashes:
         self.clear(work)
         self.seen["finished"] += 1
 
+    def prepared(self, work):
+        """A prepared transaction is there after the whole server was killed, and commits every byte."""
+        statement, sink = WORK[work]
+        with self.connect() as session:
+            session.execute(f"BEGIN; {statement}; PREPARE TRANSACTION 'mine'")
+        self.strike("everything", None)
+        with self.connect() as session:
+            assert session.execute(f"SELECT count(*) FROM {sink}").fetchone() == (0,)
+            session.execute("COMMIT PREPARED 'mine'")
+        self.check(work, sink, done=True)
+        self.clear(work)
+
     def clear(self, work):
         """The target is empty again."""
         with self.connect() as session:
@@ -158,6 +170,8 @@ def test_killed_at_random_moments(crashes):
             crashes.clear(work)
         if cycles % 100 < 4:
             crashes.amcheck()
+    for work in ("numeric", "joint"):
+        crashes.prepared(work)
     crashes.amcheck()
     # Signal 9 is ours; nothing else may have ended a process.
     strange = [line for line in crashes.own.log.read_text(errors="replace").splitlines() if BROKEN.search(line) and "signal 9" not in line]

@@ -4,9 +4,10 @@ copy answers with the same bytes, and a backfill that was interrupted before the
 import contextlib
 import shutil
 
+import psycopg
 import pytest
 from fault_data import DAY, KEYED, WORK, first_day
-from faults import Running, record, until
+from faults import Running, record, size, until
 from servers import Server
 
 SPEC = '{"features": ["close", "log_return"], "price_column": "close", "encoder": "pad_to_dim", "dim": 48, "window": {"min_fill": 0.5, "look_back": 3, "short_history": "repeat_last"}}'
@@ -29,9 +30,10 @@ ANSWERS = {
     "numeric": "SELECT * FROM numeric_window_embeddings ORDER BY embedding_id",
     "text": "SELECT * FROM text_embeddings ORDER BY embedding_id",
     "joint": "SELECT * FROM joint_embeddings ORDER BY joint_id",
-    "models": "SELECT * FROM embed_models ORDER BY model_id",
+    # Those of the extension are made by CREATE EXTENSION, at its own time.
+    "models": "SELECT to_jsonb(m) - CASE WHEN builtin THEN 'created_at' ELSE '' END FROM embed_models m ORDER BY model_id",
     "parts": "SELECT * FROM embed_model_parts ORDER BY 1, 2",
-    "spaces": "SELECT * FROM embed_spaces ORDER BY 1, 2, 3",
+    "spaces": "SELECT to_jsonb(s) - CASE WHEN builtin THEN 'created_at' ELSE '' END FROM embed_spaces s ORDER BY joint_type, model_id, entity_type",
     "look-up": f"SELECT instrument_id, num_window_embed(instrument_id, '{DAY}', 20, 'mine') FROM instruments ORDER BY 1",
     "text model": "SELECT text_embed(ARRAY['makes pumps', 'makes valves'], 'mytext')",
     "search": f"""SELECT i.instrument_id, s.* FROM instruments i, LATERAL find_similar('MINE', jsonb_build_object('entity_id', i.instrument_id), '{DAY}', 20) s ORDER BY 1, 2""",
@@ -61,7 +63,9 @@ def roles(cluster):
     try:
         yield
     finally:
-        cluster.execute("DROP ROLE dump_reader; DROP ROLE dump_admin")
+        # A failure leaves copies that depend on them, and is what should be told.
+        with contextlib.suppress(psycopg.errors.DependentObjectsStillExist):
+            cluster.execute("DROP ROLE dump_reader; DROP ROLE dump_admin")
 
 
 def own_things(session):
@@ -141,7 +145,33 @@ def test_dump_and_restore_give_the_same_answers(fault_cluster, fault_db):
     shutil.rmtree(out)
 
 
-@pytest.mark.parametrize("mode", ["copy", "link"])
+def test_parts_and_spaces_are_restored_before_their_models(fault_cluster, fault_db):
+    """Regression: foreign keys between the catalog tables made pg_restore --jobs fail, which fills them in any order."""
+    dump, order = fault_cluster.home / "catalog.dump", fault_cluster.home / "catalog.order"
+    target = ["-h", fault_cluster.socket_dir, "-p", fault_cluster.port, "-U", fault_cluster.user]
+    catalog = {name: ANSWERS[name] for name in ("models", "parts", "spaces")}
+    copy = fault_cluster.create_database("template0")
+    with fault_cluster.connect(fault_db) as session:
+        session.execute(OWN.split("SELECT count(*)")[0])
+        expected = {name: session.execute(statement).fetchall() for name, statement in catalog.items()}
+        assert all(len(rows) > 1 for rows in expected.values())
+        fault_cluster.run("pg_dump", *target, "-Fc", "-e", "prometheus_embed", "-f", dump, fault_db)
+    listed = fault_cluster.run("pg_restore", "-l", dump).stdout.splitlines()
+    filled = [line for line in listed if " TABLE DATA public embed_" in line]
+    others = [line for line in listed if " TABLE DATA " not in line and not line.startswith(";")]
+    assert len(filled) == 3
+    order.write_text("\n".join([*others, *sorted(filled, key=lambda line: "embed_models " in line)]) + "\n", encoding="utf-8")
+    fault_cluster.run("pg_restore", "--exit-on-error", *target, "-d", copy, "-L", order, dump)
+    with fault_cluster.connect(copy) as restored:
+        assert {name: restored.execute(statement).fetchall() for name, statement in catalog.items()} == expected
+        restored.execute("SELECT drop_embedding_model('joint-mine'), drop_embedding_model('learned')")
+        assert restored.execute("SELECT count(*) FROM embed_spaces WHERE model_id = 'joint-mine'").fetchone() == (0,)
+        assert restored.execute("SELECT count(*) FROM embed_model_parts WHERE model_id = 'learned'").fetchone() == (0,)
+    fault_cluster.drop_database(copy)
+    dump.unlink()
+
+
+@pytest.mark.parametrize("mode", size(["link"], ["copy", "link"]))
 def test_pg_upgrade_carries_everything(cluster, fault_cluster, fault_db, mode):
     """To a new cluster of the same version: what counts is that the catalog and all tables arrive."""
     old, new = Server(cluster, f"upgrade-old-{mode}"), Server(cluster, f"upgrade-new-{mode}")

@@ -51,7 +51,7 @@ def test_public_can_change_nothing(fault_cluster, fault_db):
         assert found == NOT_PUBLIC
         # What registers, drops or reads files by its name is among them.
         named = {name for (name,) in session.execute(
-            f"SELECT p.proname::text FROM {members} JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass WHERE p.proname ~ '^(register|drop|fit|delete|remove|load|import|embed_check)_'")}
+            f"SELECT p.proname::text FROM {members} JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass WHERE p.proname ~ '^(register|drop|fit|delete|remove|load|import|embed_check_models|embed_enable)'")}
         assert named <= NOT_PUBLIC
         assert session.execute(f"SELECT count(*) FROM {members} JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass WHERE p.prosecdef").fetchone() == (0,)
         written = {name for (name,) in session.execute(
@@ -112,8 +112,9 @@ def test_the_documented_roles(documented):
         fails(roles["admin"], f"SET prometheus_embed.{setting}")
     fails(roles["admin"], "UPDATE embed_models SET spec = '{}'")
     fails(roles["admin"], "DROP EXTENSION prometheus_embed")
-    for change in ("UPDATE embed_model_parts SET content = ''", "DELETE FROM embed_model_parts"):
-        fails(roles["admin"], change)
+    fails(roles["admin"], "UPDATE embed_model_parts SET content = ''")
+    # Parts go with their model only.
+    fails(roles["admin"], "DELETE FROM embed_model_parts", "55000")
     record("roles", reads=len(reads), writes=len(writes), changes=len(CHANGES))
 
 
@@ -168,7 +169,7 @@ POLICIES = {
     "joint_embeddings": "coalesce(entity_scope ->> 'issuer_id', 'I') <= 'I0040' AND coalesce(entity_scope ->> 'portfolio_id', 'P') <= 'P00300' AND coalesce((entity_scope ->> 'scenario_id')::int, 0) < 20",
 }
 # What the caller's rights are not about.
-APART = ("embed_check_models", "register_", "drop_embedding_model", "embed_migrate", "fit_embedding_model('fitted', 'text", "embed_loaded_models", "embed_session", "unload", "embed_job")
+APART = ("embed_check_models", "embed_status", "embed_library_status", "register_", "drop_embedding_model", "embed_migrate", "fit_embedding_model('fitted', 'text", "embed_loaded_models", "embed_session", "unload", "embed_job")
 
 
 def outcome(session, statement, sinks):
@@ -186,6 +187,8 @@ def test_row_level_security_holds_for_every_function(fault_cluster, fault_db, fa
     """A role that sees some rows gets what a superuser gets where the others are not there."""
     apart = fault_cluster.create_database(fault_template)
     statements = [s for s in [*READS, *WRITES] if not any(word in s for word in APART)]
+    # The owner is one more role; whether policies count for him does not depend on the statement.
+    statements = statements[:: size(3, 1)] if forced else statements
     try:
         with fault_cluster.connect(fault_db) as owner, fault_cluster.connect(fault_db) as tenant, fault_cluster.connect(apart) as other:
             make_free(owner)
@@ -211,7 +214,7 @@ def test_row_level_security_holds_for_every_function(fault_cluster, fault_db, fa
                     except psycopg.errors.InsufficientPrivilege as error:
                         assert "row-level security" in str(error), error
                         met += 1
-                assert met >= 25, met
+                assert met >= len(statements) // 3, met
                 tenant.execute("RESET row_security")
                 # Writing a row that the policy forbids: all or nothing.
                 owner.execute("ALTER TABLE sink_numeric ENABLE ROW LEVEL SECURITY; CREATE POLICY visible ON sink_numeric USING (true) WITH CHECK (entity_id <> 'X0033'); GRANT ALL ON sink_numeric TO embed_tenant")

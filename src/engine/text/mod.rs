@@ -8,6 +8,7 @@ mod error;
 mod model;
 pub mod pieces;
 pub mod pool;
+mod spec;
 #[cfg(test)]
 #[cfg(feature = "onnx")]
 mod tests;
@@ -18,7 +19,8 @@ mod word_piece;
 
 pub use error::TextError;
 #[cfg(feature = "onnx")]
-pub use model::{Embedded, Encoder, TextModel, TextSpec};
+pub use model::{Embedded, Encoder, TextModel};
 pub use pool::Pooling;
+pub use spec::TextSpec;
 #[cfg(feature = "onnx")]
 pub use tokenize::{Tokenizer, Tokens};

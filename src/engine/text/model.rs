@@ -4,25 +4,11 @@ use super::super::{Error, Result, host::Host};
 use super::batch::{TokenBatch, plan};
 use super::error::TextError;
 use super::pool::{Pooling, normalise, pool};
+use super::spec::TextSpec;
 use super::tokenize::{Tokenizer, Tokens};
 
 /// Texts tokenized and sorted at a time: enough to find mates of like length, few enough to keep in memory.
 const WINDOW_TEXTS: usize = 1024;
-
-/// What a text model is, beside its files.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TextSpec {
-    /// Its id, for errors.
-    pub model_id: String,
-    /// Components of a vector.
-    pub dim: usize,
-    /// Tokens after which a text is cut, special ones included.
-    pub max_tokens: usize,
-    /// From token vectors to one.
-    pub pooling: Pooling,
-    /// Whether vectors are scaled to unit length.
-    pub normalise: bool,
-}
 
 /// The network between token ids and hidden states.
 pub trait Encoder {

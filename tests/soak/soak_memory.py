@@ -1,0 +1,126 @@
+"""A million rows through every function and every backfill in one session: the backend's own memory stays flat.
+
+Sampled while it runs: what the peak of the later three quarters is above that of the first one. Texts through the model
+take 10 ms each, so of those there are fewer: PE_TEXTS, 20,000 by default; PE_ROWS for all else.
+"""
+
+import os
+import threading
+import time
+
+import pytest
+from fault_data import DAY, first_day
+from faults import record
+from test_numeric_memory import anonymous
+
+ROWS, TEXTS = int(os.environ.get("PE_ROWS", "1000000")), int(os.environ.get("PE_TEXTS", "20000"))
+FLAT = 16 << 20
+VECTORS = "(SELECT decode(repeat(md5(i::text), 24), 'hex') AS b, l2_normalize(vector_from_array(ARRAY[sin(i), cos(i), i, 1, 2, 3, 4, 5]::float8[])) AS v, ARRAY[i, 1.5, 2]::float8[] AS a, i FROM generate_series(1, {n}) i) v"
+# A value of every row, for count().
+FUNCTIONS = {
+    "vector_from_array": "vector_from_array(v.a)",
+    "vector_to_array": "vector_to_array(v.b)",
+    "pad_to_dim": "pad_to_dim(v.v, 384), pad_to_dim(v.a, 5)",
+    "norms": "l2_norm(v.v), l2_normalize(v.v), vector_dim(v.b)",
+    "distances": "cosine_sim(v.v, v.v), dot_product(v.v, v.v), euclidean_dist(v.v, v.v)",
+    "joint_average": "joint_average(v.v, v.v), joint_average(ARRAY[v.v, v.v], '{1,2}')",
+    "num_window_embed": "num_window_embed(v.a, v.a, 3), num_window_embed(v.a, v.a, 3, 'num-stab-core-v2')",
+    "text_profile_document": "text_profile_document(jsonb_build_object('risk_summary', v.i::text, 'business_description', 'makes pumps'))",
+    "embed_profile_document": "embed_profile_document('a', v.i::text, 'c')",
+    "text_token_count": "text_token_count('makes pumps of kind ' || v.i)",
+    "embed_partition": "embed_partition('X' || v.i, 7)",
+    "errors": "public.memory_error(v.b)",
+}
+STATEMENTS = {
+    "num_window_agg": "SELECT count(w) FROM (SELECT num_window_agg(date '2020-01-01' + i % 100, 10 + sin(i), 5, 63, 'num-regime-core-v1') AS w FROM generate_series(1, {n}) i GROUP BY i / 100) x",
+    "num_window_agg, moving": "SELECT count(w) FROM (SELECT num_window_agg(date '2000-01-01' + i, 10 + sin(i), 5, 5, 'num-stab-core-v1') OVER (ORDER BY i ROWS 6 PRECEDING) AS w FROM generate_series(1, {n}) i) x",
+    "embed_nearest": "SELECT embed_nearest(i, date '2020-01-01', '{{\"entity_id\": \"x\"}}', vector_from_array(ARRAY[sin(i), cos(i)]), vector_from_array('{{1,2}}'::float8[]), 10, '{{}}', 'x') FROM generate_series(1::bigint, {n}) i",
+    "embed_market_sums": "SELECT length(embed_market_sums(s, 10)::text) FROM (SELECT embed_price_series(date '2020-01-01' + i % 500, 10 + sin(i), 5) AS s FROM generate_series(1, {n}) i GROUP BY i / 500) x",
+}
+_ALL = f"start_date => {first_day(40)}, end_date => '{DAY}'"
+# What writes, the rows are counted by what it returns; what reads, by what it returns, too.
+BACKFILLS = {
+    "backfill_numeric": (f"backfill_numeric({_ALL}, market_id => 'M', target => 'sink_numeric')", "sink_numeric"),
+    "backfill_numeric, v2": (f"backfill_numeric({_ALL}, market_id => 'M', model_id => 'num-regime-core-v2', target => 'sink_numeric')", "sink_numeric"),
+    "backfill_numeric_portfolio": (f"backfill_numeric_portfolio('{DAY}', max_entities => 100000, target => 'sink_numeric')", "sink_numeric"),
+    "backfill_numeric_scenario": ("backfill_numeric_scenario('S', max_entities => 100000, target => 'sink_numeric')", "sink_numeric"),
+    "backfill_numeric_profile": (f"backfill_numeric_profile('{DAY}', target => 'sink_numeric')", "sink_numeric"),
+    "backfill_joint_profiles": (f"backfill_joint_profiles({_ALL}, max_entities => 100000, target => 'sink_joint')", "sink_joint"),
+    "backfill_joint_portfolios": (f"backfill_joint_portfolios('{DAY}', max_entities => 100000, target => 'sink_joint')", "sink_joint"),
+    "backfill_joint_stab_fragility": (f"backfill_joint_stab_fragility({_ALL}, market_id => 'M', max_entities => 100000, target => 'sink_joint')", "sink_joint"),
+    "backfill_joint_stab_scenarios": ("backfill_joint_stab_scenarios('S', max_entities => 100000, target => 'sink_joint')", "sink_joint"),
+    "show_joint_profiles": ("show_joint_profiles(start_date => '2000-01-01', max_rows => 100000)", None),
+    "find_similar": (f"find_similar('PROFILE_CORE_V0', '{{\"issuer_id\": \"I0001\"}}', '{DAY}', 10000, start_date => '2000-01-01', model_id => 'joint-profile-core-v1')", None),
+}
+
+
+class Watch:
+    """Samples the memory of a backend until it is told to stop."""
+
+    def __init__(self, session):
+        self.pid, self.samples, self.done = session.info.backend_pid, [], threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        while not self.done.wait(0.01):
+            self.samples.append((time.monotonic(), anonymous(self.pid)))
+
+    def growth(self):
+        """Bytes above the first sample, at the peak; and bytes that the later three quarters are above the first one."""
+        self.done.set()
+        self.thread.join()
+        first = self.samples[0][0] + (self.samples[-1][0] - self.samples[0][0]) / 4
+        early = max(size for at, size in self.samples if at <= first)
+        peak = max(size for _, size in self.samples)
+        return peak - self.samples[0][1], peak - early
+
+
+def judge(name, rows, seconds, watch):
+    peak, later = watch.growth()
+    record(f"memory: {name}", rows=rows, seconds=round(seconds, 1), peak_mb=round(peak / 1e6, 1), later_mb=round(later / 1e6, 1))
+    assert later < FLAT, f"{name}: {later} bytes more after the first quarter"
+
+
+@pytest.fixture
+def session(fault_cluster, fault_db):
+    with fault_cluster.connect(fault_db) as own:
+        own.execute("SET client_min_messages = error; SET max_parallel_workers_per_gather = 0")
+        own.execute("CREATE FUNCTION memory_error(v bytea) RETURNS text LANGUAGE plpgsql AS $$BEGIN RETURN public.l2_norm(substr(v, 1, 3)); EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE; END$$")
+        yield own
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *STATEMENTS])
+def test_a_million_rows_through_a_function(session, name):
+    if name in FUNCTIONS:
+        statement = f"SELECT count(row({FUNCTIONS[name].replace('{', '{{').replace('}', '}}')})) FROM {VECTORS}"
+    else:
+        statement = STATEMENTS[name]
+    session.execute(statement.format(n=1000).encode())
+    watch, began = Watch(session), time.monotonic()
+    session.execute(statement.format(n=ROWS).encode())
+    judge(name, ROWS, time.monotonic() - began, watch)
+
+
+@pytest.mark.parametrize("name", BACKFILLS)
+def test_a_million_rows_through_a_backfill(session, name):
+    call, sink = BACKFILLS[name]
+    session.execute(f"SELECT count(*) FROM {call}")
+    watch, began, rows = Watch(session), time.monotonic(), 0
+    while rows < ROWS:
+        if sink:
+            session.execute(f"TRUNCATE {sink}")
+        # Several in one transaction, as far as the disk is not filled by them.
+        (done,) = session.execute(f"SELECT count(*) FROM generate_series(1, 4), LATERAL {call}").fetchone()
+        assert done > 0
+        rows += done
+    judge(name, rows, time.monotonic() - began, watch)
+
+
+def test_texts_through_the_model(session):
+    statement = "SELECT cardinality(text_embed(ARRAY(SELECT repeat('credit risk is rising ', 1 + (i + %s) %% 9) || i FROM generate_series(1, 500) i)))"
+    session.execute(statement, [0])
+    watch, began = Watch(session), time.monotonic()
+    for number in range(TEXTS // 500):
+        session.execute(statement, [number])
+    judge("text_embed", TEXTS, time.monotonic() - began, watch)
