@@ -42,6 +42,11 @@ def fill_dates(connection, dates, issuers, dims=2):
 
 def plan_of_search(connection, call):
     """The plan, with what it read, of the statement that a search function runs."""
+    return explained(connection, call, "embed_nearest(")["Plan"]
+
+
+def explained(connection, call, words):
+    """What EXPLAIN says of the statement with these `words` that a call runs."""
     logged = []
     watch = lambda notice: logged.append(notice.message_primary)
     connection.execute("LOAD 'auto_explain'")
@@ -55,9 +60,9 @@ def plan_of_search(connection, call):
     finally:
         connection.remove_notice_handler(watch)
         connection.execute("SET auto_explain.log_min_duration = -1; RESET client_min_messages")
-    plans = [json.loads(re.sub(r"^duration: \S+ ms  plan:\n", "", text)) for text in logged if "embed_nearest(" in text]
+    plans = [json.loads(re.sub(r"^duration: \S+ ms  plan:\n", "", text)) for text in logged if words in text]
     assert len(plans) == 1, logged
-    return plans[0]["Plan"]
+    return plans[0]
 
 
 def scan_of_search(connection, call, table="joint_embeddings"):

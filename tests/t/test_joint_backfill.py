@@ -4,6 +4,7 @@ import json
 
 import psycopg
 import pytest
+from jointdata import explained
 from psycopg.types.json import Jsonb
 
 DAY = "2025-01-31"
@@ -299,6 +300,14 @@ def test_statements_do_not_grow_with_the_entities(universe):
         universe.execute("SELECT * FROM backfill_joint_profiles(%s, issuer_ids => %s)", (DAY, issuers)).fetchall()
         counts.append(len(logged))
     assert counts[0] == counts[1] < 30
+
+
+def test_the_statement_is_not_compiled_just_in_time(universe):
+    """That took longer than the statement itself, for a few thousand keys."""
+    universe.execute("SET jit = on; SET jit_above_cost = 0")
+    told = explained(universe, f"SELECT * FROM backfill_joint_profiles('{DAY}')", "embed_fuse_branches(")
+    assert told["Plan"]["Node Type"] == "ModifyTable" and "JIT" not in told
+    assert universe.execute("SHOW jit").fetchone() == ("on",)
 
 
 def test_arguments_that_make_no_sense_are_refused(db):

@@ -6,7 +6,7 @@ import subprocess
 
 import psycopg
 import pytest
-from jointdata import plan_of_search
+from jointdata import explained, plan_of_search
 from psycopg.types.json import Jsonb
 
 DAY, DIM = "2024-01-31", 32
@@ -99,6 +99,19 @@ def test_an_index_finds_what_a_scan_finds(session, kind):
     region = found(session, region="EU", method="hnsw")
     assert len(region) == 10 and {row[5] for row in region} == {"EU"}
     assert len({row[3] for row in region} & {row[3] for row in found(session, region="EU")}) >= 9
+
+
+def test_a_look_up_through_an_index_is_not_compiled_just_in_time(session):
+    """That took a hundred times as long as the look-up itself."""
+    session.execute("SELECT * FROM embed_enable_pgvector()")
+    fill(session, issuers=200)
+    session.execute(INDEX.format(dim=DIM, type="vector"))
+    session.execute(f"{INDEX_ONLY}; SET jit = on; SET jit_above_cost = 0")
+    call = f"SELECT * FROM find_similar_profiles('I00007', '{DAY}', method => '{{}}')"
+    (available,) = session.execute("SELECT pg_jit_available()").fetchone()
+    assert ("JIT" in explained(session, call.format("exact"), "embed_nearest(")) == available
+    assert "JIT" not in explained(session, call.format("hnsw"), "embed_nearest(")
+    assert session.execute("SHOW jit").fetchone() == ("on",)
 
 
 def test_rows_that_no_index_holds_are_not_in_the_way(session):
