@@ -7,7 +7,7 @@ use super::arguments::required;
 use crate::engine::text::{TextError, document};
 use crate::pg::ffi::array::ItemArray;
 use crate::pg::ffi::bytea::Bytea;
-use crate::pg::ffi::host::{self, Backend, BatchMemory};
+use crate::pg::ffi::host::{Backend, BatchMemory};
 use crate::pg::report::Fault;
 use crate::pg::{settings, text};
 
@@ -74,9 +74,8 @@ fn embed(texts: &[&str], model_id: &str) -> Result<Vec<Bytea>, Fault> {
     let memory = BatchMemory::keep();
     let embedded =
         text::with_model(&request, |model| Ok(model.embed(texts, settings::batch_tokens(), &Backend)?))?;
-    drop(memory);
     let vectors = embedded.into_iter().map(|text| stored(&text.vector)).collect();
-    host::release_memory();
+    drop(memory);
     vectors
 }
 

@@ -50,7 +50,7 @@ pub fn register_text_model(
 #[pg_extern(volatile, parallel_restricted)]
 pub fn unload_text_models() -> Result<i32, ErrorReport> {
     let dropped = text::with_pool(|pool| Ok(pool.unload()))?;
-    host::release_memory();
+    host::release_all_memory();
     Ok(i32::try_from(dropped).unwrap_or(i32::MAX))
 }
 

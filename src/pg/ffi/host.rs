@@ -132,14 +132,19 @@ pub fn forbid_telemetry() {
 }
 
 /// While it lives, the allocator keeps what one batch freed for the next, instead of giving it back and
-/// asking for it again page by page; when it goes, also in an error, nearly all of it is given back. The
-/// thresholds it leaves are the ones that a process starts with.
+/// asking for it again page by page; when it goes, also in an error, what is more than the next small batch needs is
+/// given back.
 #[derive(Debug)]
 pub struct BatchMemory(());
 
-/// Free memory that stays with the session, in bytes, for the next small batch.
+/// Free memory that stays with the session, in bytes, for the next small batch: giving it back and taking it again,
+/// page by page, would cost a short text a twentieth of its time.
 #[cfg(target_env = "gnu")]
 const KEPT: usize = 2 << 20;
+
+/// Free memory after the last time that some was given back; holes within used pages count, which nothing gives back.
+#[cfg(target_env = "gnu")]
+static LEFT: AtomicUsize = AtomicUsize::new(0);
 
 impl BatchMemory {
     /// Begins to keep freed memory.
@@ -153,7 +158,8 @@ impl BatchMemory {
 impl Drop for BatchMemory {
     // Calls nothing of Postgres, so an error on its way out is safe.
     fn drop(&mut self) {
-        set_thresholds(128 << 10, 128 << 10);
+        // The first is the one that a process starts with; by the second, what is kept stays when others free memory.
+        set_thresholds(128 << 10, 3 << 20);
         release_memory();
     }
 }
@@ -169,12 +175,33 @@ fn set_thresholds(map: libc::c_int, trim: libc::c_int) {
     let _ = (map, trim);
 }
 
-/// Gives freed memory back to the system.
+/// Free memory of this process, in bytes.
+#[cfg(target_env = "gnu")]
+fn free_memory() -> usize {
+    // SAFETY: only looks.
+    unsafe { libc::mallinfo2().fordblks }
+}
+
+/// Gives freed memory back to the system, but for a little.
 pub fn release_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: has no effect on memory in use.
-    unsafe {
-        libc::malloc_trim(KEPT);
+    {
+        let free = free_memory();
+        if free.saturating_sub(LEFT.load(Ordering::Relaxed)) > KEPT {
+            release_all_memory();
+        } else {
+            LEFT.fetch_min(free, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Gives all freed memory back to the system.
+pub fn release_all_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: has no effect on memory in use.
+        unsafe { libc::malloc_trim(0) };
+        LEFT.store(free_memory(), Ordering::Relaxed);
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use pgrx::datum::DatumWithOid;
 
 use super::extension::schema;
-use super::query::{execute, required, select, select_first};
+use super::query::{execute, required, select, select_first, select_kept};
 use crate::engine::Error;
 use crate::engine::fit::Components;
 use crate::engine::named::NamedSpec;
@@ -58,8 +58,7 @@ pub fn spec_json(model_id: &str, modality: &'static str) -> Result<String, Fault
          WHERE m.model_id OPERATOR(pg_catalog.=) $1",
         schema()?
     );
-    let found =
-        select_first(&sql, &[model_id.into()], |row| Ok((required(row.text(1)?)?, required(row.text(2)?)?)))?;
+    let found = select_kept(&sql, &[model_id], |row| Ok((required(row.text(1)?)?, required(row.text(2)?)?)))?;
     match found {
         Some((found, spec)) if found == modality => Ok(spec),
         Some((found, _)) => {

@@ -1,7 +1,13 @@
 //! Running a statement: arguments in, rows read in place, everything freed at the end.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
+use pgrx::spi::OwnedPreparedStatement;
 
 use crate::pg::ffi::errors::keep_code;
 use crate::pg::ffi::row::{Row, Rows};
@@ -20,6 +26,41 @@ pub fn select<T>(
     Spi::connect(|client| {
         let table = keep_code(|| client.select(sql, None, args))?;
         Rows::of(&table).map(|row| map(&row)).collect()
+    })
+}
+
+/// Plans of this session by their statement.
+type Plans = HashMap<String, Rc<OwnedPreparedStatement>>;
+
+thread_local! {
+    /// Never dropped: plans go with the process.
+    static PLANS: ManuallyDrop<RefCell<Plans>> = ManuallyDrop::new(RefCell::new(HashMap::new()));
+}
+
+/// As [`select_first`], for what every call of a function asks: planned once in a session. Arguments are texts.
+pub fn select_kept<T>(
+    sql: &str,
+    args: &[&str],
+    mut map: impl FnMut(&Row<'_>) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    let known = PLANS.with(|plans| plans.try_borrow().ok()?.get(sql).cloned());
+    let values: Vec<DatumWithOid<'_>> = args.iter().map(|&text| text.into()).collect();
+    Spi::connect(|client| {
+        let plan = match known {
+            Some(plan) => plan,
+            None => {
+                let types = vec![PgBuiltInOids::TEXTOID.oid(); args.len()];
+                let plan = Rc::new(keep_code(|| client.prepare(sql, &types))?.keep());
+                PLANS.with(|plans| {
+                    if let Ok(mut plans) = plans.try_borrow_mut() {
+                        plans.insert(sql.to_owned(), Rc::clone(&plan));
+                    }
+                });
+                plan
+            }
+        };
+        let table = keep_code(|| client.select(&*plan, Some(1), &values))?;
+        Rows::of(&table).next().map(|row| map(&row)).transpose()
     })
 }
 
