@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from servers import server
 from test_jobs import until
 from test_text_process import embed, pid_of, private_kb
 
@@ -209,3 +210,23 @@ def test_a_load_shows_as_a_wait_and_in_the_log(db, connect, cluster, artefact):
     with cluster.log.open() as log:
         log.seek(size)
         assert re.search(r'loaded text model "text-profile-v1" in \d+ ms, 127 MB of files; 4 files were read in full', log.read())
+
+
+def test_a_hundred_connections_share_one_model(cluster):
+    """Proportional memory of all of them together: one copy of runtime and weights, and what each has of its own."""
+    with server(cluster, "crowd", settings="fsync = off\nmax_connections = 120\n") as crowd:
+        name = crowd.create_database()
+        with crowd.connect(name) as first:
+            first.execute("CREATE EXTENSION prometheus_embed")
+            expected = embed(first)
+        sessions = [crowd.connect(name) for _ in range(100)]
+        try:
+            assert {embed(session) for session in sessions} == {expected}
+            pids = [pid_of(session) for session in sessions]
+            assert max(private_kb(pid, "Private_Clean:", "Private_Dirty:") for pid in pids) <= 40 * 1024
+            together = sum(private_kb(pid, "Pss:") for pid in pids)
+            # A model of its own in each would be 9 GB.
+            assert together <= (200 + 100 * 20) * 1024, f"{together} kB"
+        finally:
+            for session in sessions:
+                session.close()
