@@ -76,8 +76,9 @@ chroot_run() {
         esac
     done
     read -r -a extra <<<"${CHROOT_ENV:-}"
+    # unshare itself outlives a TERM of the script, so it is told to go with it.
     # shellcheck disable=SC2016 # everything in it is for the inner shell.
-    as_root unshare "${options[@]}" bash -euc '
+    as_root setpriv --pdeathsig KILL unshare "${options[@]}" bash -euc '
         dir=$1 binds=$2; shift 2
         mount -t proc proc "$dir/proc"
         mkdir -p "$dir/dev/shm"
