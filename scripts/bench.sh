@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Benchmarks: criterion over the engine (benches/*.rs), then the SQL ones (benches/*.py) in a private cluster.
-# bench.sh [--keep] [NAME...]: only those of these names ("engine" is criterion's).
+# bench.sh [--keep] [NAME...]: only those of these names and their groups ("engine" is criterion's, "text" also runs
+# text_sessions).
 # --keep, or BENCH_KEEP=1: each writes what it printed to benches/results/NAME.txt.
 . "$(dirname "$0")/lib.sh"
 
@@ -17,8 +18,13 @@ for argument in "$@"; do
     esac
 done
 
-# wanted NAME: it was named, or none was.
-wanted() { case " ${names[*]} " in "  " | *" $1 "*) ;; *) return 1 ;; esac; }
+# wanted NAME: it was named, or its group was ("text" is text and text_sessions), or none was.
+wanted() {
+    local name
+    [ "${#names[@]}" -gt 0 ] || return 0
+    for name in "${names[@]}"; do case $1 in "$name" | "$name"_*) return 0 ;; esac; done
+    return 1
+}
 
 engine() {
     cargo bench --locked --no-default-features --features onnx
