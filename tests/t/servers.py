@@ -124,7 +124,8 @@ def alive(pid):
     """Whether a process runs; one that is only waiting to be reaped does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # The latter where it went between opening and reading.
         return False
 
 
