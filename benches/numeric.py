@@ -10,7 +10,8 @@
   published   Python: a query and a commit per instrument (one date only); benches/lib/clients.py has both
   range       CALL backfill_numeric_range in committed batches, over one connection and over two (partitions => 2)
 
-Run it with: make bench, or scripts/bench.sh numeric
+Run it with: make bench, or scripts/bench.sh numeric. BENCH_PARTS="date range memory" names the parts to run, and
+BENCH_INSTRUMENTS, BENCH_DAYS, BENCH_RANGE and BENCH_ROUNDS their size.
 """
 
 import os
@@ -27,6 +28,7 @@ INSTRUMENTS = int(os.environ.get("BENCH_INSTRUMENTS", "2000"))
 DAYS = int(os.environ.get("BENCH_DAYS", "1500"))
 RANGE = int(os.environ.get("BENCH_RANGE", "250"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+PARTS = os.environ.get("BENCH_PARTS", "date range memory").split()
 COLUMNS = (
     "entity_type, entity_id, window_spec, as_of_date, model_id, vector, rows_used, rows_padded, last_trade_date,"
     " input_digest, computed_at"
@@ -137,29 +139,27 @@ class Bench:
         return self.session.execute(query).fetchone()[0]
 
 
-def check(bench):
-    """Fills what the floors read, and sees that every way writes the same vectors."""
-    ways = {
-        "one date": [bench.one_date, lambda: clients.good(bench.session, [bench.last]), lambda: bench.published.backfill(bench.last)],
-        "range": [bench.range_of_days, lambda: clients.good(bench.session, bench.range), lambda: bench.committed(2)],
-    }
-    for what, (ours, *others) in ways.items():
-        bench.reset()
-        ours()
-        expected = bench.digest()
-        bench.keep("kept_date" if what == "one date" else "kept_range")
-        for other in others:
-            bench.reset()
-            other()
-            if bench.digest() != expected:
-                sys.exit(f"{what}: the ways write different vectors")
+def check(bench, table, ours, *others):
+    """Keeps what our way writes for the floor, and sees that every other way writes the same vectors."""
     bench.reset()
-    bench.copy()
-    if bench.digest() != expected:
-        sys.exit("the file holds other vectors")
+    ours()
+    expected = bench.digest()
+    bench.keep(table)
+    for other in others:
+        bench.reset()
+        other()
+        if bench.digest() != expected:
+            sys.exit(f"{table}: the ways write different vectors")
 
 
 def one_date(bench):
+    check(
+        bench,
+        "kept_date",
+        bench.one_date,
+        lambda: clients.good(bench.session, [bench.last]),
+        lambda: bench.published.backfill(bench.last),
+    )
     times = harness.rounds(
         ROUNDS,
         bench.reset,
@@ -179,6 +179,14 @@ def one_date(bench):
 
 
 def range_of_days(bench):
+    check(
+        bench,
+        "kept_range",
+        bench.range_of_days,
+        lambda: clients.good(bench.session, bench.range),
+        lambda: bench.committed(2),
+        bench.copy,
+    )
     times = harness.rounds(
         ROUNDS,
         bench.reset,
@@ -223,10 +231,9 @@ def main():
     try:
         harness.print_machine(bench.session)
         print(f"{INSTRUMENTS} instruments x {DAYS} days, windows of {clients.WINDOW}; {ROUNDS} rounds, ratios of minima")
-        check(bench)
-        one_date(bench)
-        range_of_days(bench)
-        memory(bench)
+        for part, measure in {"date": one_date, "range": range_of_days, "memory": memory}.items():
+            if part in PARTS:
+                measure(bench)
     finally:
         bench.close()
 
