@@ -1,4 +1,5 @@
 """What `make quality` prints: for every model and joint space, how often the nearest are of the same kind.
+scripts/quality.sh DATE...: at these dates instead of the two of the documentation.
 
 Same-sector precision at 10: for each issuer that has a sector and a vector, the share of its ten nearest others (by
 cosine, ties by id) with that sector, averaged; same-industry precision at 5 likewise. Everything runs in SQL, in a
@@ -37,6 +38,10 @@ TEXT = """SELECT e.vector FROM text_embeddings e WHERE e.source_type = 'PROFILE'
     AND e.source_id = i.issuer_id || ':' || %(day)s"""
 JOINED = """SELECT e.vector FROM joint_embeddings e WHERE e.model_id = %(model)s AND e.as_of_date = %(day)s
     AND e.entity_scope ->> 'issuer_id' = i.issuer_id LIMIT 1"""
+STATE = """SELECT e.vector FROM joint_embeddings e WHERE e.model_id = %(model)s AND e.as_of_date = %(day)s
+    AND e.entity_scope ->> 'entity_id' = r.instrument_id LIMIT 1"""
+NAMED = """SELECT e.vector FROM numeric_window_embeddings e WHERE e.entity_type = 'ISSUER' AND e.entity_id = i.issuer_id
+    AND e.model_id = %(model)s AND e.as_of_date = %(day)s LIMIT 1"""
 PRECISION = """
 WITH near AS (
     SELECT a.issuer_id, (a.sector = b.sector)::int AS sector, coalesce(a.industry = b.industry, false)::int AS industry,
@@ -45,6 +50,22 @@ WITH near AS (
 SELECT (SELECT count(*) FROM v), avg(sector) FILTER (WHERE rank <= 10), avg(industry) FILTER (WHERE rank <= 5) FROM near
 """
 CHANCE = "SELECT sum(n * (n - 1.0)) / (sum(n) * (sum(n) - 1)) FROM (SELECT count(*) AS n FROM v GROUP BY {}) c"
+# Named features of an issuer out of its prices, for num-profile-core-v2.
+BEHAVIOUR = """
+CREATE VIEW behaviour AS
+SELECT p.issuer_id, p.as_of_date, jsonb_build_object('price_vol_63d', stddev(w.r), 'price_dd_63d', 1 - min(w.p) / max(w.p),
+         'price_trend_63d', sum(w.r), 'volume_trend', regr_slope(ln(w.v), w.n), 'price_dd_252d', max(w.year)) AS features
+  FROM profiles p
+  JOIN LATERAL (SELECT s.instrument_id FROM instruments s WHERE s.issuer_id = p.issuer_id AND s.asset_class = 'EQUITY'
+                 ORDER BY s.instrument_id COLLATE "C" LIMIT 1) i ON true
+  JOIN LATERAL (SELECT q.adjusted_close AS p, nullif(q.volume, 0) AS v, row_number() OVER d AS n,
+                       ln(q.adjusted_close / lag(q.adjusted_close) OVER d) AS r,
+                       1 - q.adjusted_close / max(q.adjusted_close) OVER () AS year
+                  FROM prices_daily q
+                 WHERE q.instrument_id = i.instrument_id AND q.trade_date > p.as_of_date - 365 AND q.trade_date <= p.as_of_date
+                   AND q.adjusted_close > 0 WINDOW d AS (ORDER BY q.trade_date)) w ON w.n > 189
+ GROUP BY 1, 2
+"""
 NEIGHBOURS = """
 SELECT string_agg(replace(issuer_id, 'ISS_', ''), ' ' ORDER BY cosine DESC)
   FROM (SELECT b.issuer_id, cosine_sim(a.vector, b.vector) AS cosine FROM v a JOIN v b ON a.issuer_id <> b.issuer_id
@@ -88,29 +109,49 @@ class Quality:
         )
         return self.row(label, JOINED, model=model, day=day)
 
+    def states(self, day, model, market):
+        """The state of an issuer's first equity."""
+        self.connection.execute(
+            "SELECT count(*) FROM backfill_joint_stab_fragility(%s::date, %s, max_entities => NULL, joint_model_id => %s)",
+            (day, market, model),
+        )
+        return self.row(model, STATE, model=model, day=day)
+
+    def named(self, day, model, base=None):
+        """Named features, with the scales of the catalog or those of the day."""
+        if base:
+            self.connection.execute(
+                "SELECT * FROM fit_embedding_model(%s, %s, %s::date, features => 'behaviour')", (model, base, day)
+            )
+        self.connection.execute(
+            "SELECT count(*) FROM backfill_numeric_profile(%s::date, model_id => %s, source => 'behaviour')", (day, model)
+        )
+        return self.row(model, NAMED, model=model, day=day)
+
 
 def has(connection, function):
     query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE proname = %s)"
     return connection.execute(query, (function,)).fetchone()[0]
 
 
-def load(cluster, name):
+def load(cluster, name, wanted):
     """Fills the database; returns a connection, the dates and the market."""
     connection = cluster.connect(name)
     install(connection)
     if (SHARED / "sp500").is_dir():
         load_sp500(connection, SHARED / "sp500")
-        # The descriptions are of one date; the same texts stand for the other.
+        # The descriptions are of one date; the same texts stand for the others.
+        days = wanted or ["2018-12-31", "2018-06-29"]
         connection.execute(
             "INSERT INTO profiles (issuer_id, as_of_date, structured, risk_flags)"
-            " SELECT issuer_id, '2018-06-29', structured, risk_flags FROM profiles"
+            " SELECT issuer_id, day, structured, risk_flags FROM profiles, unnest(%s::date[]) day ON CONFLICT DO NOTHING", (days,)
         )
-        return connection, ["2018-12-31", "2018-06-29"], "US_EQ", "the S&P 500 data of ../shared"
+        return connection, days, "US_EQ", "the S&P 500 data of ../shared"
     done = cluster.psql(name, "\\i demo/generate.sql\n")
     if done.returncode != 0:
         raise SystemExit(done.stdout)
     days = [str(day) for (day,) in connection.execute("SELECT DISTINCT as_of_date FROM profiles ORDER BY 1 DESC LIMIT 2")]
-    return connection, days, "US_EQ", "the generated demo universe"
+    return connection, wanted or days, "US_EQ", "the generated demo universe"
 
 
 def texts(connection, days):
@@ -170,6 +211,8 @@ def report(quality, day, market):
     ):
         for window in windows:
             quality.numeric(day, model, window, market)
+    quality.named(day, "num-profile-core-v2")
+    quality.named(day, f"num-profile-fitted-{day}", "num-profile-core-v2")
     quality.row("text-profile-v1", TEXT, model="text-profile-v1", day=day)
     if has(connection, "backfill_joint_profiles"):
         quality.joint("joint-profile-core-v1 (published)", day, "joint-profile-core-v1")
@@ -178,6 +221,8 @@ def report(quality, day, market):
             connection.execute("DELETE FROM numeric_window_embeddings WHERE model_id = 'num-regime-core-v2'")
             quality.backfill(day, "num-regime-core-v2", window, market)
             quality.joint(f"{JOINT} on {window} days", day, JOINT)
+        quality.states(day, "joint-stab-fragility-v1", market)
+        quality.states(day, "joint-stab-fragility-v2", market)
     sector, industry = (quality.one(CHANCE.format(column))[0] for column in ("sector", "industry"))
     print(f"| chance{'':<46} |      | {sector:.3f} | {industry:.3f} |")
     neighbours(quality, day)
@@ -199,7 +244,8 @@ def main():
     started = time.monotonic()
     cluster = Cluster(os.environ)
     name = cluster.create_database(prefix="quality")
-    connection, days, market, what = load(cluster, name)
+    connection, days, market, what = load(cluster, name, sys.argv[1:])
+    connection.execute(BEHAVIOUR)
     print(f"On {what}.")
     texts(connection, days)
     quality = Quality(connection)

@@ -141,12 +141,17 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// Sum in eight interleaved lanes, then as a fixed tree.
 pub fn sum(values: &[f64]) -> f64 {
+    sum_of(values, |x| x)
+}
+
+/// Sum of what `f` makes of the values, in the same order.
+pub fn sum_of(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0f64; 8];
     let (blocks, tail) = values.as_chunks::<8>();
     for block in blocks {
-        lanes.iter_mut().zip(block).for_each(|(lane, x)| *lane += x);
+        lanes.iter_mut().zip(block).for_each(|(lane, &x)| *lane += f(x));
     }
-    lanes.iter_mut().zip(tail).for_each(|(lane, x)| *lane += x);
+    lanes.iter_mut().zip(tail).for_each(|(lane, &x)| *lane += f(x));
     tree(lanes)
 }
 

@@ -280,3 +280,26 @@ def test_what_cannot_be_checked_says_why(changed, arguments, code, words):
     with pytest.raises(psycopg.Error) as caught:
         changed.execute(f"SELECT * FROM check_no_lookahead({arguments})")
     assert caught.value.sqlstate == code and words in str(caught.value)
+
+
+def test_like_is_compared_with_like(changed):
+    """In a space whose branches may be missing, a search ranks vectors of the same branches."""
+    changed.execute(
+        """SELECT register_joint_space('PROFILE_CORE_V0', 'gaps', 'ISSUER', '[
+             {"name": "behaviour", "weight": 0.5, "required": true, "dims": 160, "table": "numeric_window_embeddings",
+              "entity_type": "INSTRUMENT", "model_id": "num-regime-core-v2"},
+             {"name": "text", "weight": 0.5, "dims": 224, "seed": 1, "table": "text_embeddings", "entity_type": "ISSUER",
+              "model_id": "text-profile-v1", "source_type": "PROFILE"}]', fusion => 'concat', entities => 'profiles')""")
+    changed.execute("DELETE FROM text_embeddings WHERE source_id BETWEEN 'I0001' AND 'I0010'")
+    changed.execute("SELECT count(*) FROM backfill_joint_profiles(%s::date, joint_model_id => 'gaps')", (DAY,))
+    search = "SELECT entity_id, entity_scope ->> 'source' FROM find_similar('PROFILE_CORE_V0', %s, %s, 100, model_id => 'gaps', filter => %s)"
+    found = {}
+    for issuer, many in (("I0001", 9), ("I0020", 69)):
+        hits = changed.execute(search, (f'{{"issuer_id": "{issuer}"}}', DAY, None)).fetchall()
+        sources = {source for _, source in hits}
+        assert len(sources) == 1 and len(hits) == many, (issuer, len(hits), sources)
+        found[issuer] = sources.pop()
+    assert found["I0001"] != found["I0020"] and "text" in found["I0020"] and "text" not in found["I0001"]
+    # Who names another source gets it.
+    other = changed.execute(search, ('{"issuer_id": "I0001"}', DAY, f'{{"source": "{found["I0020"]}"}}')).fetchall()
+    assert {source for _, source in other} == {found["I0020"]} and len(other) == 70

@@ -247,6 +247,11 @@ impl Space {
         Ok(Self { fusion, nodes, leaves: builder.leaves })
     }
 
+    /// Whether vectors may have empty places, so that only those of the same branches are alike in kind.
+    pub fn leaves_gaps(&self) -> bool {
+        self.fusion == Fusion::Concat && self.nodes.iter().any(|node| !node.required)
+    }
+
     /// The branches that are looked up, in order.
     pub fn leaves(&self) -> &[Leaf] {
         &self.leaves

@@ -194,7 +194,9 @@ impl MarketSums {
             let shrunk = (day.spread + shrink * pooled) / (f64::from(day.count) + shrink);
             day.dispersion = if shrunk > 0.0 { shrunk.sqrt() } else { 1.0 };
         }
-        Ok(MarketWindow { days: kept })
+        let dates = kept.iter().map(|day| day.day.0).collect();
+        let dispersions = kept.iter().map(|day| day.dispersion).collect();
+        Ok(MarketWindow { days: kept, dates, dispersions })
     }
 }
 
@@ -231,6 +233,10 @@ impl MarketDay {
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarketWindow {
     pub(crate) days: Vec<MarketDay>,
+    /// Their days since 2000-01-01, side by side for fast loops.
+    pub(crate) dates: Vec<i32>,
+    /// Their dispersions, likewise.
+    pub(crate) dispersions: Vec<f64>,
 }
 
 impl MarketWindow {

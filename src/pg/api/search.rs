@@ -57,7 +57,10 @@ impl Search<'_> {
         let mut entity_type = Scope::parse(&filter).get("entity_type");
         if entity_type.is_none() {
             entity_type = target.scope.get("entity_type");
-            filter = with_type(&filter, entity_type.as_deref());
+            filter = with_member(&filter, "entity_type", entity_type.as_deref());
+        }
+        if Scope::parse(&filter).get("source").is_none() && self.has_gaps()? {
+            filter = with_member(&filter, "source", target.scope.get("source").as_deref());
         }
         let candidates =
             Candidates { from: self.from, to: self.to, filter: &filter, entity_type: entity_type.as_deref() };
@@ -68,6 +71,12 @@ impl Search<'_> {
             notice!("{}", tell(left_out, vector.dim()));
         }
         Ok(hits)
+    }
+
+    /// Whether a branch of the space may be missing, so that cosines compare only vectors of the same branches.
+    fn has_gaps(&self) -> Result<bool, Fault> {
+        let rows = spaces::of_model(self.joint_type, self.model_id)?;
+        Ok(rows.iter().any(|row| row.space.leaves_gaps()))
     }
 }
 
@@ -100,11 +109,11 @@ fn members(given: &[(&str, Option<&str>)]) -> String {
     Value::Object(given.collect()).to_string()
 }
 
-/// The JSON object with a member `entity_type` put in front.
-fn with_type(object: &str, entity_type: Option<&str>) -> String {
-    let Some(entity_type) = entity_type else { return object.to_owned() };
+/// The JSON object with one more member put in front, if there is one.
+fn with_member(object: &str, name: &str, value: Option<&str>) -> String {
+    let Some(value) = value else { return object.to_owned() };
     let comma = if object == "{}" { "" } else { ", " };
-    format!("{{\"entity_type\": {}{comma}{}", Value::from(entity_type), &object[1..])
+    format!("{{\"{name}\": {}{comma}{}", Value::from(value), &object[1..])
 }
 
 /// Rank from 1, and the scope of a hit.

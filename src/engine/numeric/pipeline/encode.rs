@@ -160,16 +160,21 @@ impl<'a> PipelineRows<'a> {
         let spec = self.model.spec();
         let (window_days, channels) = (self.model.window_days(), spec.channels.len());
         let columns = self.rows.values(grid.cells.span());
-        let mut flat = vec![0.0; self.model.flat_dim()];
+        let mut flat = Vec::with_capacity(self.model.flat_dim().max(self.model.dim()));
+        flat.resize(self.model.flat_dim(), 0.0);
         let mut present = vec![false; grid.cells.len()];
         for (index, channel) in spec.channels.iter().enumerate() {
-            let mut values = grid.cells.pick(columns.column(index));
-            self.scale(channel, &mut values, &grid.cells, market);
-            let places = places(spec.layout, index, window_days, channels);
-            for ((there, &value), place) in present.iter_mut().zip(&values).rev().zip(places) {
-                if !value.is_nan() {
-                    *there = true;
-                    flat[place] = value;
+            let column = columns.column(index);
+            match &grid.cells {
+                Cells::Run(range) if channel.is_daily() => {
+                    lay(spec.layout, (index, channels), &column[range.clone()], &mut present, &mut flat);
+                }
+                cells => {
+                    let mut values = cells.pick(column);
+                    if !channel.is_daily() {
+                        self.scale(channel, &mut values, cells, market);
+                    }
+                    lay(spec.layout, (index, channels), &values, &mut present, &mut flat);
                 }
             }
         }
@@ -177,7 +182,8 @@ impl<'a> PipelineRows<'a> {
         if found < self.model.min_days() {
             return Err(self.too_few(found, as_of));
         }
-        if flat.iter().any(|x| !x.is_finite()) {
+        // Without a way out of the loop: it is done for several numbers at once.
+        if !flat.iter().fold(true, |finite, x| finite & x.is_finite()) {
             return Err(Refusal::NonFinite);
         }
         Ok((flat, Encoded { rows: found, missing: window_days - found, last_day: grid.last_day }))
@@ -195,13 +201,19 @@ impl<'a> PipelineRows<'a> {
             |refusal: Refusal, rows| Refused { rows: refusal.rows().unwrap_or(rows), error: refusal.into() };
         let (flat, encoded) =
             self.components(as_of, context.market.as_ref()).map_err(|refusal| refused(refusal, 0))?;
-        let mut vector = vec![0.0; self.model.dim()];
-        match &context.projection {
-            Some(projection) => projection
-                .project(&flat, &mut vector)
-                .map_err(|error| Refused { rows: encoded.rows, error })?,
-            None => vector.iter_mut().zip(&flat).for_each(|(slot, value)| *slot = *value),
-        }
+        let mut vector = match &context.projection {
+            Some(projection) => {
+                let mut vector = vec![0.0; self.model.dim()];
+                let projected = projection.project(&flat, &mut vector);
+                projected.map_err(|error| Refused { rows: encoded.rows, error })?;
+                vector
+            }
+            None => {
+                let mut vector = flat;
+                vector.resize(self.model.dim(), 0.0);
+                vector
+            }
+        };
         let mut bytes = vec![0; vector.len() * 4];
         let normalise = self.model.spec().normalise;
         finish(normalise, &mut vector, &mut bytes).map_err(|refusal| refused(refusal, encoded.rows))?;
@@ -260,7 +272,7 @@ impl<'a> PipelineRows<'a> {
     fn newest(&self, range: Range<usize>) -> Cells {
         let window_days = self.model.window_days();
         let run = range.end.saturating_sub(window_days).max(range.start)..range.end;
-        if run.clone().all(|row| self.rows.is_usable(row)) {
+        if self.rows.are_usable(&run) {
             return Cells::Run(run);
         }
         let usable = range.rev().filter(|&row| self.rows.is_usable(row));
@@ -277,9 +289,8 @@ impl<'a> PipelineRows<'a> {
             .first()
             .map_or(0, |first| range.start + rows[range.clone()].partition_point(|row| row.day < first.day));
         let run = first..first + sessions.len();
-        if run.end <= range.end
-            && run.clone().zip(sessions).all(|(at, day)| rows[at].day == day.day && self.rows.is_usable(at))
-        {
+        let same = |dates: &[i32]| dates.iter().zip(&market.dates).fold(true, |same, (a, b)| same & (a == b));
+        if run.end <= range.end && self.rows.are_usable(&run) && same(&self.rows.dates[run.clone()]) {
             return Cells::Run(run);
         }
         let mut at = first;
@@ -308,17 +319,23 @@ impl<'a> PipelineRows<'a> {
     fn means(&self, cells: &Cells, market: &MarketWindow) -> Vec<f64> {
         let mut others = self.others.borrow_mut();
         others.resize(self.rows.rows().len(), f64::NAN);
-        let mut mean = |row: usize, day: &MarketDay| {
-            if others[row].is_nan() {
-                others[row] = day.mean_of_others(self.rows.returns[row].filter(|_| self.in_universe));
+        let fill = |known: &mut f64, row: usize, day: &MarketDay| {
+            if known.is_nan() {
+                *known = day.mean_of_others(self.rows.returns[row].filter(|_| self.in_universe));
             }
-            others[row]
+            *known
         };
-        let days = market.days.iter();
         match cells {
-            Cells::Run(range) => range.clone().zip(days).map(|(row, day)| mean(row, day)).collect(),
+            Cells::Run(range) => {
+                let known = others[range.clone()].iter_mut().zip(range.clone());
+                known.zip(&market.days).for_each(|((known, row), day)| {
+                    fill(known, row, day);
+                });
+                others[range.clone()].to_vec()
+            }
             Cells::Sparse(cells) => {
-                cells.iter().zip(days).map(|(cell, day)| cell.map_or(0.0, |row| mean(row, day))).collect()
+                let days = cells.iter().zip(&market.days);
+                days.map(|(cell, day)| cell.map_or(0.0, |row| fill(&mut others[row], row, day))).collect()
             }
         }
     }
@@ -331,22 +348,36 @@ impl<'a> PipelineRows<'a> {
     }
 }
 
-/// Components of channel `channel`, the newest day first.
-fn places(
+/// Puts the values of a channel, oldest first, into their places among the components; `channel`: which of
+/// how many. What is missing is left 0; days that have a value become `present`.
+fn lay(
     layout: Layout,
-    channel: usize,
-    window_days: usize,
-    channels: usize,
-) -> impl Iterator<Item = usize> {
-    let (first, step) = match layout {
-        Layout::NewestFirst => (channel as isize, channels as isize),
-        Layout::DayMajor => (((window_days - 1) * channels + channel) as isize, -(channels as isize)),
-        Layout::FeatureMajor => ((channel * window_days) as isize, 1),
-    };
-    (0..window_days as isize).map(move |back| (first + back * step) as usize)
+    (channel, channels): (usize, usize),
+    values: &[f64],
+    present: &mut [bool],
+    flat: &mut [f64],
+) {
+    present.iter_mut().zip(values).for_each(|(there, value)| *there |= !value.is_nan());
+    let newest_first = values.iter().rev().map(|&value| if value.is_nan() { 0.0 } else { value });
+    let window_days = flat.len() / channels;
+    match layout {
+        // One channel is the same in both.
+        Layout::NewestFirst if channels > 1 => {
+            flat.chunks_exact_mut(channels).zip(newest_first).for_each(|(day, value)| day[channel] = value)
+        }
+        Layout::DayMajor => flat
+            .chunks_exact_mut(channels)
+            .rev()
+            .zip(newest_first)
+            .for_each(|(day, value)| day[channel] = value),
+        Layout::FeatureMajor | Layout::NewestFirst => {
+            let block = flat[channel * window_days..].iter_mut().take(window_days);
+            block.zip(newest_first).for_each(|(slot, value)| *slot = value);
+        }
+    }
 }
 
-/// Brings `vector` to unit length if asked, and writes it as float32.
+/// Brings `vector` to unit length if asked, and writes it as float32; `out` is of no use after an error.
 ///
 /// Errors: [`Refusal::Flat`], [`Refusal::NonFinite`].
 pub(crate) fn finish(
@@ -357,11 +388,13 @@ pub(crate) fn finish(
     if rule == Normalise::L2 && !normalise(vector) {
         return Err(if vector.iter().all(|x| *x == 0.0) { Refusal::Flat } else { Refusal::NonFinite });
     }
-    if vector.iter().any(|&x| !(x as f32).is_finite()) {
-        return Err(Refusal::NonFinite);
+    let mut finite = true;
+    for (slot, &x) in out.as_chunks_mut::<4>().0.iter_mut().zip(vector.iter()) {
+        let component = x as f32;
+        finite &= component.is_finite();
+        *slot = component.to_le_bytes();
     }
-    super::super::super::vector::write_values(vector.iter().map(|&x| x as f32), out);
-    Ok(())
+    if finite { Ok(()) } else { Err(Refusal::NonFinite) }
 }
 
 impl From<Refusal> for Error {

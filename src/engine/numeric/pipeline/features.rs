@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::super::market::{as_number, for_each_return, usable};
 use super::super::series::{PriceSeries, ROW_BYTES, Row};
 use super::spec::{Channel, DayFeature, PipelineSpec};
+use super::standard;
 
 /// Trading days of a year, by convention.
 const YEAR: f64 = 252.0;
@@ -18,6 +19,8 @@ const YEAR: f64 = 252.0;
 pub(crate) struct Rows {
     series: PriceSeries,
     packed: Vec<u8>,
+    /// Day of each row, side by side for fast loops.
+    pub(crate) dates: Vec<i32>,
     /// Log return of each row in units of the market's sums; absent where there is none.
     pub(crate) returns: Vec<Option<i64>>,
     price: Column,
@@ -30,6 +33,7 @@ pub(crate) struct Rows {
 /// What a channel computes.
 #[derive(Debug, Clone, Copy)]
 struct Rule {
+    channel: Channel,
     feature: DayFeature,
     days: usize,
     /// Calendar days that a rolling feature looks back.
@@ -119,6 +123,7 @@ impl Rows {
         let positive = |value: f64| if usable(value) { value } else { f64::NAN };
         let number = |rounded: &Option<i64>| rounded.map_or(f64::NAN, |rounded| as_number(rounded.into()));
         let rule = |channel: &Channel| Rule {
+            channel: *channel,
             feature: channel.feature,
             days: channel.days.unwrap_or(1) as usize,
             history: spec.history_days(channel),
@@ -132,14 +137,15 @@ impl Rows {
                 done: 0..0,
                 columns: vec![vec![f64::NAN; rows.len()]; spec.channels.len()],
             }),
+            dates: rows.iter().map(|row| row.day.0).collect(),
             series,
             packed,
             returns,
         }
     }
 
-    /// The values of every channel, before the market is taken out and before scaling; those of the rows
-    /// `range` are computed.
+    /// The values of every channel, before the market is taken out and before scaling, but for channels that
+    /// are scaled day by day: those are finished. The rows `range` are computed.
     pub(crate) fn values(&self, range: Range<usize>) -> Ref<'_, Values> {
         let done = self.values.borrow().done.clone();
         let known = range.is_empty() || (done.start <= range.start && range.end <= done.end);
@@ -149,9 +155,13 @@ impl Rows {
                 true => range,
                 false => done.start.min(range.start)..done.end.max(range.end),
             };
+            let (before, after) = match done.is_empty() {
+                true => (whole.clone(), 0..0),
+                false => (whole.start..done.start, done.end..whole.end),
+            };
             for (rule, column) in self.rules.iter().zip(&mut values.columns) {
-                let fresh = whole.clone().filter(|index| !done.contains(index));
-                fresh.for_each(|index| column[index] = self.compute(*rule, index));
+                let fresh = before.clone().chain(after.clone());
+                fresh.for_each(|index| column[index] = self.compute(rule, index));
             }
             values.done = whole;
         }
@@ -173,9 +183,15 @@ impl Rows {
         !self.price.at(index).is_nan()
     }
 
+    /// Whether all rows of `range` have one.
+    pub(crate) fn are_usable(&self, range: &Range<usize>) -> bool {
+        range.end <= self.rows().len() && self.price.count(range) == range.len()
+    }
+
     /// The value of row `index`: it depends on no row after it.
-    fn compute(&self, Rule { feature, days, history }: Rule, index: usize) -> f64 {
-        let value = match feature {
+    fn compute(&self, rule: &Rule, index: usize) -> f64 {
+        let Rule { channel, feature, days, history } = rule;
+        let value = match *feature {
             DayFeature::Price => self.price.at(index),
             // The newest price is taken off when the window is known.
             DayFeature::LogPrice => libm::log(self.price.at(index)),
@@ -184,9 +200,13 @@ impl Rows {
             DayFeature::Volume => self.volume.at(index),
             DayFeature::LogVolume => libm::log(self.volume.at(index)),
             DayFeature::DollarVolume => libm::log(self.price.at(index) * self.volume.at(index)),
-            _ => self.rolling(feature, days, self.span(days, history, index)),
+            _ => self.rolling(*feature, *days, self.span(*days, *history, index)),
         };
-        if value.is_finite() { value } else { f64::NAN }
+        match value.is_finite() {
+            true if channel.is_daily() => standard::finish_day(channel, value),
+            true => value,
+            false => f64::NAN,
+        }
     }
 
     /// The last `days` rows up to `index` that are at most `history` calendar days older.

@@ -309,6 +309,13 @@ impl Channel {
         self.relative != Relative::None || self.dispersion
     }
 
+    /// Whether a day's component depends on no other day of the window.
+    pub(crate) fn is_daily(&self) -> bool {
+        matches!(self.standardise, Standardise::None {} | Standardise::Reference { .. })
+            && self.feature != DayFeature::LogPrice
+            && !self.needs_market()
+    }
+
     fn validate(&self, index: usize, has_market: bool) -> Result<()> {
         let key = |name: &str| format!("channels[{index}].{name}");
         let positive = |value: f64| value > 0.0 && value.is_finite();
@@ -418,16 +425,12 @@ impl PipelineModel {
     ///
     /// Errors: [`Error::InvalidSpec`] when it is for other windows or other vectors.
     pub fn with_projection(mut self, given: Rc<dyn Project>) -> Result<Self> {
-        for (key, wanted, found) in
-            [("window_days", given.dim_in(), self.flat_dim()), ("dim", given.dim_out(), self.dim())]
-        {
-            if wanted.is_some_and(|wanted| wanted != found) {
-                let what = if key == "dim" { "the vectors have" } else { "the window has" };
-                let problem = format!(
-                    "{what} {found} components, the projection {} {}",
-                    if key == "dim" { "gives" } else { "takes" },
-                    wanted.unwrap_or_default()
-                );
+        for (key, what, does, wanted, found) in [
+            ("window_days", "the window has", "takes", given.dim_in(), self.flat_dim()),
+            ("dim", "the vectors have", "gives", given.dim_out(), self.dim()),
+        ] {
+            if let Some(wanted) = wanted.filter(|&wanted| wanted != found) {
+                let problem = format!("{what} {found} components, the projection {does} {wanted}");
                 return Err(invalid(key, problem));
             }
         }

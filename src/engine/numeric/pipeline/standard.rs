@@ -1,6 +1,6 @@
 //! Steps that turn the values of a channel into comparable numbers. A missing value is NaN and stays so.
 
-use super::super::super::linear::{dot, sum};
+use super::super::super::linear::{dot, sum, sum_of};
 use super::super::market::MarketWindow;
 use super::spec::{Channel, Relative, Standardise};
 
@@ -16,7 +16,8 @@ pub(crate) fn against_market(channel: &Channel, values: &mut [f64], means: &[f64
         Relative::MarketBeta => take_out_fit(values, means),
     }
     if channel.dispersion {
-        values.iter_mut().zip(&market.days).for_each(|(value, day)| *value /= day.dispersion);
+        let dispersions = &market.dispersions;
+        values.iter_mut().zip(dispersions).for_each(|(value, dispersion)| *value /= dispersion);
     }
 }
 
@@ -27,15 +28,18 @@ fn take_out_fit(values: &mut [f64], means: &[f64]) {
         return;
     }
     // What is missing is 0 in both, and adds nothing to any sum.
-    let pairs = values.iter().zip(means);
-    let (own, others): (Vec<f64>, Vec<f64>) =
-        pairs.map(|(&value, &mean)| if value.is_nan() { (0.0, 0.0) } else { (value, mean) }).unzip();
-    let centered = |numbers: Vec<f64>| -> Vec<f64> {
-        let mean = sum(&numbers) / count;
-        let less = numbers.iter().zip(&*values);
-        less.map(|(number, value)| if value.is_nan() { 0.0 } else { number - mean }).collect()
+    let present = |numbers: &[f64]| -> Vec<f64> {
+        let pairs = numbers.iter().zip(&*values);
+        pairs.map(|(&number, value)| if value.is_nan() { 0.0 } else { number }).collect()
     };
-    let (own, others) = (centered(own), centered(others));
+    let center = |mut numbers: Vec<f64>| {
+        let mean = sum(&numbers) / count;
+        for (number, value) in numbers.iter_mut().zip(&*values) {
+            *number = if value.is_nan() { 0.0 } else { *number - mean };
+        }
+        numbers
+    };
+    let (own, others) = (center(present(values)), center(present(means)));
     let squares = dot(&others, &others);
     let beta = if squares > 0.0 { dot(&own, &others) / squares } else { 0.0 };
     for (value, (own, mean)) in values.iter_mut().zip(own.iter().zip(&others)) {
@@ -45,29 +49,40 @@ fn take_out_fit(values: &mut [f64], means: &[f64]) {
 
 /// Scales, clips and weighs a channel.
 pub(crate) fn finish(channel: &Channel, values: &mut [f64]) {
-    let (center, scale) = match channel.standardise {
+    let reference = match channel.standardise {
         Standardise::None {} => (0.0, 1.0),
         Standardise::Zscore {} => mean_and_deviation(values),
         Standardise::Rms {} => (0.0, mean_of(values, |x| x * x).sqrt()),
         Standardise::Robust {} => median_and_deviation(values),
         Standardise::Reference { center, scale } => (center, scale),
     };
-    for value in values.iter_mut() {
-        let scaled = if scale > 0.0 { (*value - center) / scale } else { *value * 0.0 };
-        let clipped = match channel.clip {
-            // NaN stays NaN.
-            Some(limit) => scaled.clamp(-limit, limit),
-            None => scaled,
-        };
-        *value = clipped * channel.weight;
+    values.iter_mut().for_each(|value| *value = scaled(channel, reference, *value));
+}
+
+/// Scales, clips and weighs a value of a channel that [`Channel::is_daily`].
+pub(crate) fn finish_day(channel: &Channel, value: f64) -> f64 {
+    match channel.standardise {
+        Standardise::Reference { center, scale } => scaled(channel, (center, scale), value),
+        _ => scaled(channel, (0.0, 1.0), value),
     }
+}
+
+/// NaN stays NaN.
+#[inline]
+fn scaled(channel: &Channel, (center, scale): (f64, f64), value: f64) -> f64 {
+    let scaled = if scale > 0.0 { (value - center) / scale } else { value * 0.0 };
+    let clipped = match channel.clip {
+        Some(limit) => scaled.clamp(-limit, limit),
+        None => scaled,
+    };
+    clipped * channel.weight
 }
 
 /// Mean of `f` over the values that are there; 0 of none.
 fn mean_of(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let count = values.iter().filter(|value| !value.is_nan()).count();
-    let mapped: Vec<f64> = values.iter().map(|&x| if x.is_nan() { 0.0 } else { f(x) }).collect();
-    if count > 0 { sum(&mapped) / count as f64 } else { 0.0 }
+    let total = sum_of(values, |x| if x.is_nan() { 0.0 } else { f(x) });
+    if count > 0 { total / count as f64 } else { 0.0 }
 }
 
 /// Mean and standard deviation (over n). Deviations that rounding alone explains count as none.
