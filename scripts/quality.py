@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests" / "t"))
 from cluster import Cluster, install  # noqa: E402
 from realdata import SHARED, load_sp500, read_csv  # noqa: E402
 
-NAMES = "MSFT JPM XOM JNJ KO BA NEE SPG AMZN HD".split()
+NAMES = "MSFT XOM JNJ KO AMZN HD WFC DUK EQR LUV".split()
 JOINT = "joint-profile-core-v2"
 
 # One vector per issuer: its own, or that of its first equity in byte order, as the joint profiles choose.
