@@ -242,6 +242,10 @@ fn near_models(near: &[String]) -> String {
     format!("Registered models with a like name: {}.", list(near))
 }
 
+fn models_of(modality: &str) -> String {
+    format!("SELECT model_id FROM embed_models WHERE modality = '{modality}' lists those that fit.")
+}
+
 fn fault_wording(fault: &Fault) -> Wording {
     use PgSqlErrorCode::*;
     match fault {
@@ -257,9 +261,7 @@ fn fault_wording(fault: &Fault) -> Wording {
         Fault::EmptyRange { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .detail("Both bounds belong to the range."),
         Fault::UnknownModel { near, .. } => Wording::code(ERRCODE_UNDEFINED_OBJECT).hint(near_models(near)),
-        Fault::WrongModality { wanted, .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE).hint(format!(
-            "SELECT model_id FROM embed_models WHERE modality = '{wanted}' lists those that fit."
-        )),
+        Fault::WrongModality { wanted, .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE).hint(models_of(wanted)),
         Fault::ModelExists { .. } => Wording::code(ERRCODE_DUPLICATE_OBJECT)
             .detail("A model id never changes its meaning.")
             .hint("Register the changed recipe under a new id."),

@@ -275,11 +275,7 @@ impl JointTarget {
         args: &mut Vec<DatumWithOid<'static>>,
     ) -> Result<String, Fault> {
         let internal = || Fault::Internal { what: "a branch's table was not opened".to_owned() };
-        let id = match leaf.entity_type {
-            EntityType::Issuer => "k.issuer",
-            EntityType::Instrument => "k.instrument",
-            EntityType::Portfolio | EntityType::Scenario => "k.entity",
-        };
+        let id = key_column(leaf.entity_type);
         let mut bind = |value: DatumWithOid<'static>| {
             args.push(value);
             format!("${}", args.len())
@@ -327,6 +323,15 @@ impl JointTarget {
                WHERE t.model_id::pg_catalog.text OPERATOR(pg_catalog.=) {model} AND {condition}{newest} LIMIT 1) b{index} ON true",
             table = relation.sql,
         ))
+    }
+}
+
+/// Where a key has the id of an entity of this kind.
+fn key_column(kind: EntityType) -> &'static str {
+    match kind {
+        EntityType::Issuer => "k.issuer",
+        EntityType::Instrument => "k.instrument",
+        EntityType::Portfolio | EntityType::Scenario => "k.entity",
     }
 }
 
