@@ -85,7 +85,7 @@ def judge(name, rows, seconds, watch):
 @pytest.fixture
 def session(fault_cluster, fault_db):
     with fault_cluster.connect(fault_db) as own:
-        own.execute("SET client_min_messages = error; SET max_parallel_workers_per_gather = 0")
+        own.execute("SET client_min_messages = error; SET max_parallel_workers_per_gather = 0; SET enable_hashagg = off")
         own.execute("CREATE FUNCTION memory_error(v bytea) RETURNS text LANGUAGE plpgsql AS $$BEGIN RETURN public.l2_norm(substr(v, 1, 3)); EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE; END$$")
         yield own
 
