@@ -1,7 +1,8 @@
 """Text models in many sessions: memory of a hundred of them, single short texts from sixteen clients against batches in
 two backends, two connections against one, and what preloading saves.
 
-The machine is seldom quiet: rounds alternate, the best of each counts, and processor time stands beside the clock.
+The machine is seldom quiet: rounds alternate, the best of each counts, and processor time stands beside the clock; the
+worse of both decides whether a target is met.
 
 Run it with: make bench, or scripts/bench.sh text_sessions
 """
@@ -96,18 +97,18 @@ def together(*jobs):
         raise errors[0]
 
 
-def pgbench(server, name):
-    """CLIENTS clients send the short texts one by one; returns the seconds that the transactions took."""
+def pgbench(server, name, each):
+    """CLIENTS clients send `each` short texts one by one; returns the seconds that the transactions took."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(f"\\set id random(1, {SHORT_TEXTS})\nSELECT octet_length(text_profile_embed(text)) FROM short_texts WHERE id = :id;\n")
         script.flush()
         os.chmod(script.name, 0o644)
-        command = [server.bindir / "pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-t", str(SHORT_TEXTS // CLIENTS)]
+        command = [server.bindir / "pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-t", str(each)]
         command += ["-f", script.name, "-h", server.socket_dir, "-p", str(server.port), "-U", server.user, name]
         # Clients whose model is loaded: a pool's connections live long.
         warm = "-c session_preload_libraries=prometheus_embed -c prometheus_embed.preload_models=text-profile-v1"
         done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PGOPTIONS": warm})
-    return SHORT_TEXTS / float(re.search(r"tps = ([\d.]+) \(without", done.stdout).group(1))
+    return CLIENTS * each / float(re.search(r"tps = ([\d.]+) \(without", done.stdout).group(1))
 
 
 def clients_against_batches(server, name):
@@ -124,18 +125,27 @@ def clients_against_batches(server, name):
         seconds = work()
         return seconds or time.perf_counter() - start, harness.server_cpu(server) - cpu
 
-    works = {"batches in two backends": lambda: both(half), "one by one in two backends": lambda: both(one), f"{CLIENTS} clients, one by one": lambda: pgbench(server, name)}
+    def clients():
+        return pgbench(server, name, SHORT_TEXTS // CLIENTS)
+
+    works = {"batches in two backends": lambda: both(half), "one by one in two backends": lambda: both(one), f"{CLIENTS} clients, one by one": clients}
     both(half)
     times = {label: [] for label in works}
     for _ in range(ROUNDS):
         for label, work in works.items():
-            times[label].append(run(work))
+            seconds, cpu = run(work)
+            if work is clients:
+                # Connecting and loading the model are not part of it, as they are none of pgbench's own figure.
+                _, starting = run(lambda: pgbench(server, name, 1))
+                cpu = (cpu - starting) * SHORT_TEXTS / (SHORT_TEXTS - CLIENTS)
+            times[label].append((seconds, cpu))
     print(f"\n{SHORT_TEXTS} short texts (about 30 tokens)")
     base = min(seconds for seconds, _ in times["batches in two backends"])
     base_cpu = min(cpu for _, cpu in times["batches in two backends"])
     for label, found in times.items():
         seconds, cpu = min(s for s, _ in found), min(c for _, c in found)
-        target = harness.at_least(base / seconds, 0.9) if "clients" in label else ""
+        # More processes get more of a busy machine: by the clock alone they would win.
+        target = harness.at_least(min(base / seconds, base_cpu / cpu), 0.9) if "clients" in label else ""
         print(f"  {label:30} {SHORT_TEXTS / seconds:8.1f}/s  {base / seconds:5.2f} x the batches   {1e3 * cpu / SHORT_TEXTS:6.2f} CPU ms a text"
               f" ({base_cpu / cpu:.2f} x)   {target}".rstrip())
     for session in sessions:
@@ -157,9 +167,10 @@ def two_against_one(server, name):
     gains = [a / b for a, b in zip(one, two, strict=True)]
     for label, seconds in times.items():
         print(f"  {label.replace('_', ' '):30} {PROFILES / min(seconds):8.1f}/s by the clock, {1e3 * min(seconds.cpu) / PROFILES:6.2f} CPU ms a profile")
-    harness.print_figure("two connections against one, best of each", min(one) / min(two), harness.at_least(min(one) / min(two), 1.8), " x")
+    clock, allowed = min(one) / min(two), 2 * min(one.cpu) / min(two.cpu)
+    harness.print_figure("two connections against one, best of each", clock, harness.at_least(min(clock, allowed), 1.8), " x")
     harness.print_figure("the same, best round", max(gains))
-    harness.print_figure("what processor time allows: 2 x CPU of one / CPU of two", 2 * min(one.cpu) / min(two.cpu), "", " x")
+    harness.print_figure("what processor time allows: 2 x CPU of one / CPU of two", allowed, "the smaller of the two counts", " x")
     for session in sessions:
         session.close()
 
