@@ -2,6 +2,8 @@
 //! limit. What `tokenizer.json` says about truncation and padding is ignored: the file of all-MiniLM-L6-v2
 //! says 128, which nobody's Python uses.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokenizers::{
     DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };
@@ -109,25 +111,32 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
+/// Runs `work` of the library, which panics on some files that contradict themselves: an error like any other.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("it contradicts itself".into()))
+}
+
 impl Inner {
     /// Without the padding and the truncation that the JSON may ask for.
     fn from_json(json: &[u8]) -> tokenizers::Result<Self> {
-        if let Ok(mut compact) = Compact::from_bytes(json) {
-            compact.with_padding(None);
-            compact.with_truncation(None)?;
-            return Ok(Self::Compact(Box::new(compact)));
-        }
-        let mut library = tokenizers::Tokenizer::from_bytes(json)?;
-        library.with_padding(None);
-        library.with_truncation(None)?;
-        Ok(Self::Library(Box::new(library)))
+        guarded(|| {
+            if let Ok(mut compact) = Compact::from_bytes(json) {
+                compact.with_padding(None);
+                compact.with_truncation(None)?;
+                return Ok(Self::Compact(Box::new(compact)));
+            }
+            let mut library = tokenizers::Tokenizer::from_bytes(json)?;
+            library.with_padding(None);
+            library.with_truncation(None)?;
+            Ok(Self::Library(Box::new(library)))
+        })
     }
 
     fn encode(&self, text: &str, special: bool) -> tokenizers::Result<tokenizers::Encoding> {
-        match self {
+        guarded(|| match self {
             Self::Compact(compact) => compact.encode_fast(text, special),
             Self::Library(library) => library.encode_fast(text, special),
-        }
+        })
     }
 
     fn largest_id(&self) -> u32 {
@@ -169,6 +178,17 @@ mod tests {
             "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null, "model": model,
         });
         json.to_string().into_bytes()
+    }
+
+    #[test]
+    fn a_special_token_that_is_not_there_is_an_error() {
+        let model = serde_json::json!({"type": "WordLevel", "unk_token": "u", "vocab": {"u": 0, "a": 1}});
+        let mut whole: serde_json::Value = serde_json::from_slice(&json(model)).unwrap();
+        let processor = serde_json::json!({"type": "TemplateProcessing", "pair": [], "special_tokens": {},
+            "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]});
+        whole.as_object_mut().unwrap().insert("post_processor".to_owned(), processor);
+        let refused = Tokenizer::from_json(whole.to_string().as_bytes(), "odd", 8).unwrap_err();
+        assert!(matches!(refused, crate::engine::Error::Text(TextError::Tokenizer { .. })), "{refused:?}");
     }
 
     #[test]
