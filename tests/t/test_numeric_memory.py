@@ -10,8 +10,9 @@ import pytest
 from numeric_data import fill
 
 MB = 1 << 20
-# What an instrument's name takes, as an element of the argument, in the query that builds it, and in our list.
-NAME = 200
+# What an instrument's name takes at most: in the query that builds the argument, in it, in our list, and in what is
+# asked of the prices. Its prices would take three times as much.
+NAME = 500
 # PE_LONG=1: the numbers that are promised; else a short form that still shows a leak of some bytes per call.
 CALLS = 1_000_000 if os.environ.get("PE_LONG") == "1" else 200_000
 
