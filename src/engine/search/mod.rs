@@ -74,9 +74,9 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// All of them.
+    /// All of them. Counts come from packed states too, which may hold anything.
     pub fn total(&self) -> u64 {
-        self.no_vector + self.other_dim + self.non_finite
+        self.no_vector.saturating_add(self.other_dim).saturating_add(self.non_finite)
     }
 }
 

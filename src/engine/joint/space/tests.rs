@@ -86,7 +86,7 @@ fn every_key_is_validated() {
         (r#""name": "text""#, r#""name": "profile""#, "branches[1].name"),
         (r#""name": "text""#, r#""name": "Text""#, "branches[1].name"),
         (r#""name": "text""#, r#""name": """#, "branches[1].name"),
-        (table, "\"table\": \"prices_daily\"", "branches"),
+        (table, "\"table\": \"prices_daily\"", "branches[1]"),
         (table, "\"window_days\": 3", "branches[1].table"),
         (table, "\"window_days\": 3, \"table\": \"text_embeddings\"", "branches[1].window_days"),
         (table, "\"joint_type\": \"X\", \"table\": \"text_embeddings\"", "branches[1].joint_type"),
@@ -96,13 +96,13 @@ fn every_key_is_validated() {
         (r#", "source_type": "PROFILE""#, "", "branches[1].source_type"),
         (r#""entity_type": "ISSUER","#, "", "branches[1].entity_type"),
         (r#""entity_type": "ISSUER""#, r#""entity_type": "PORTFOLIO""#, "branches[1].entity_type"),
-        (r#""entity_type": "ISSUER""#, r#""entity_type": "BOND""#, "branches"),
+        (r#""entity_type": "ISSUER""#, r#""entity_type": "BOND""#, "branches[1]"),
         (r#""fusion": "average", "#, "", "branches[0].fusion"),
         (r#""fusion": "average""#, r#""fusion": "identity""#, "branches[0].branches"),
         (r#""fusion": "average""#, r#""fusion": "blend""#, "branches[0].branches"),
         (r#""fusion": "average""#, r#""fusion": "average", "model_id": "x""#, "branches[0]"),
         (r#""required": true, "table""#, r#""table""#, "branches"),
-        (r#""name": "text""#, r#""name": "text", "colour": "red""#, "branches"),
+        (r#""name": "text""#, r#""name": "text", "colour": "red""#, "branches[1]"),
     ] {
         let json = PROFILE.replace(from, to);
         assert_ne!(json, PROFILE, "{from}");
