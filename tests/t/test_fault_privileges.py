@@ -87,7 +87,7 @@ def test_the_documented_roles(documented):
     # Only the first few of each; other tests are about how many.
     writes = {name: in_the_tables(statement) for name, (statement, sink) in WORK.items() if sink and name not in ("profile numbers", "scenario", "joint scenarios", "joint portfolios")}
     tables = ", ".join(OWN_TARGETS.values())
-    digest = " UNION ALL ".join(f"SELECT count(*), max(xmin::text::bigint) FROM {table}" for table in OWN_TARGETS.values())
+    digest = " UNION ALL ".join(f"SELECT count(*), max(xmin::text::bigint) FROM {table}" for table in OWN_TARGETS.values()) + " ORDER BY 1, 2"
     before = owner.execute(digest).fetchall()
     for name, statement in {**reads, **writes}.items():
         fails(roles["nobody"], statement)

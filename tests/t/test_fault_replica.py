@@ -73,8 +73,8 @@ def standby(fault_cluster):
 
 def test_a_standby_reads_the_primarys_bytes_and_refuses_to_write(fault_cluster, fault_db, standby):
     with fault_cluster.connect(fault_db) as session:
-        session.execute("INSERT INTO embed_jobs (procedure, arguments, digest, total) VALUES ('backfill_numeric_range', '{}', 1, 10)")
-        target = session.execute("SELECT pg_current_wal_lsn()").fetchone()
+        session.execute("INSERT INTO embed_jobs (procedure, arguments, digest, total, updated_at) VALUES ('backfill_numeric_range', '{}', 1, 10, now() - interval '1 hour')")
+        target = session.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
         expected = read_all(session)
         with standby.connect("postgres") as watch:
             until(lambda: watch.execute("SELECT pg_last_wal_replay_lsn() >= %s", target).fetchone()[0], "the standby to catch up")

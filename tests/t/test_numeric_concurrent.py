@@ -91,7 +91,10 @@ def test_a_circle_of_waiting_is_left_and_the_work_done_again(market, connect):
     # Waits for the backfill, until that one gives way.
     other.execute(ROW, ("X0001", DAY))
     other.commit()
-    assert run.end() == {f"X000{n}": "replaced" if n in (1, 8) else "inserted" for n in range(1, 9)}
+    found = run.end()
+    assert {name for name, status in found.items() if status == "inserted"} >= {f"X000{n}" for n in range(2, 8)}
+    # Of the other's rows the second try may see both, or meet them only while it writes.
+    assert {found["X0001"], found["X0008"]} <= {"inserted", "replaced"}
     assert (count(market), olds(market)) == (8, 0)
 
 

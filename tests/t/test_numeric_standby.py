@@ -48,7 +48,7 @@ def test_a_standby_reads_and_refuses_to_write(db, standby):
     fill(db)
     db.execute(BACKFILL, ("2024-06-28",))
     db.execute("CREATE TABLE plain AS TABLE numeric_window_embeddings")
-    target = db.execute("SELECT pg_current_wal_lsn()").fetchone()[0]
+    target = db.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
     with standby.connect("postgres") as watch:
         until = time.monotonic() + 20
         while not watch.execute("SELECT pg_last_wal_replay_lsn() >= %s", (target,)).fetchone()[0]:

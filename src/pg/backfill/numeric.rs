@@ -8,6 +8,7 @@
 //! alone, key by key, as upserts.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::OnExisting;
 use super::job::Scope;
@@ -34,6 +35,12 @@ const CHUNK_ROWS: usize = 2_000;
 
 /// Vector bytes per statement: below the default `work_mem`, so that staged rows stay in memory.
 const CHUNK_BYTES: usize = 3 << 20;
+
+/// How often a run that met others is tried alone before their deadlock is the caller's.
+const TRIES_ALONE: u32 = 3;
+
+/// Wait before each of these tries.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Everything one call needs to know.
 pub struct NumericBackfill<'a> {
@@ -83,12 +90,25 @@ impl<'a> NumericBackfill<'a> {
             self.target.check_privileges()?;
             self.pass(scope, Order::Dates, outcomes)
         });
-        if tried?.is_none() {
-            outcomes.restart();
-            self.target.lock()?;
-            self.pass(scope, Order::Entities, outcomes)?;
+        if tried?.is_some() {
+            return Ok(());
         }
-        Ok(())
+        for _ in 1..TRIES_ALONE {
+            if transaction::attempt(|| self.alone(scope, outcomes))?.is_some() {
+                return Ok(());
+            }
+        }
+        self.alone(scope, outcomes)
+    }
+
+    /// Once more, key by key, with no other run beside.
+    fn alone(&self, scope: Option<&Scope>, outcomes: &mut dyn Outcomes) -> Result<(), Fault> {
+        outcomes.restart();
+        // Whoever waited for a row of the run that was undone may have it first.
+        std::thread::sleep(PAUSE);
+        interrupts::check();
+        self.target.lock()?;
+        self.pass(scope, Order::Entities, outcomes)
     }
 
     /// What stops a backfill before it begins.
