@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The long forms of the fault tests, in a private cluster: soak.sh [NAME...]
 # NAME is that of tests/t/test_fault_NAME.py or tests/soak/soak_NAME.py; without one, all of them run.
-# PE_SEED=N repeats the random choices of an earlier run. Results: build/soak, see tests/soak/README.md.
+# PE_SEED=N repeats the random choices of an earlier run, PE_LONG=0 takes the small data of `make test`. Results: build/soak, see tests/soak/README.md.
 . "$(dirname "$0")/lib.sh"
 
-export PE_CLUSTER=${PE_CLUSTER:-soak} PE_LONG=1
+export PE_CLUSTER=${PE_CLUSTER:-soak} PE_LONG=${PE_LONG:-1}
 export PE_SEED=${PE_SEED:-$((RANDOM * 32768 + RANDOM + 1))}
 out=$ROOT/build/soak
 mkdir -p "$out"

@@ -19,14 +19,16 @@ WITH members AS (
       FROM demo_listings AS l
      WHERE l.market_id = 'US_EQ' AND l.asset_class = 'EQUITY' AND l.class = '' AND l.luck > 62 AND l.luck % 15 <> 4
      ORDER BY l.luck LIMIT 12
-), spans (scenario_set_id, first_day, last_day, base_day) AS (
-    VALUES ('STRESS_2020', date '2020-02-20', date '2020-04-30', date '2024-12-31'),
-           ('STRESSX2020', date '2024-01-02', date '2024-12-31', date '2025-01-31')
+), spans AS (
+    SELECT s.*, (SELECT count(DISTINCT d.trade_date) FROM demo_days AS d
+                  WHERE d.us_open AND d.trade_date BETWEEN s.first_day AND s.last_day) AS days
+      FROM (VALUES ('STRESS_2020', date '2020-02-20', date '2020-04-30', date '2024-12-31'),
+                   ('STRESSX2020', date '2024-01-02', date '2024-12-31', date '2025-01-31'))
+           AS s (scenario_set_id, first_day, last_day, base_day)
+    OFFSET 0
 ), history AS (
     SELECT s.scenario_set_id, p.instrument_id, p.move,
-           dense_rank() OVER (PARTITION BY s.scenario_set_id ORDER BY p.trade_date) - 1 AS day,
-           (SELECT count(DISTINCT d.trade_date) FROM demo_days AS d
-             WHERE d.us_open AND d.trade_date BETWEEN s.first_day AND s.last_day) AS days
+           dense_rank() OVER (PARTITION BY s.scenario_set_id ORDER BY p.trade_date) - 1 AS day
       FROM spans AS s
       JOIN (SELECT m.instrument_id, q.trade_date,
                    q.adjusted_close / lag(q.adjusted_close) OVER (PARTITION BY m.instrument_id ORDER BY q.trade_date) - 1 AS move
@@ -35,12 +37,12 @@ WITH members AS (
 ), steps AS (
     -- Path 29 of the first set was cut short: it ends before the horizon.
     SELECT s.scenario_set_id, k AS scenario_id, h AS horizon_index,
-           floor(pg_temp.demo_u(md5(s.scenario_set_id || k || ':' || (h - 1) / 5), 0)
-                 * ((SELECT max(days) FROM history AS x WHERE x.scenario_set_id = s.scenario_set_id) - 5))::int + (h - 1) % 5 AS day
+           floor(pg_temp.demo_u(md5(s.scenario_set_id || k || ':' || (h - 1) / 5), 0) * (s.days - 5))::int + (h - 1) % 5 AS day
       FROM spans AS s
      CROSS JOIN generate_series(0, 29) AS k
      CROSS JOIN generate_series(1, 21) AS h
      WHERE s.scenario_set_id <> 'STRESS_2020' OR k <> 29 OR h <= 12
+    OFFSET 0
 ), moves AS (
     SELECT t.scenario_set_id, t.scenario_id, t.horizon_index, y.instrument_id, floor(y.move * 1e8 + 0.5) / 1e8 AS move
       FROM steps AS t JOIN history AS y USING (scenario_set_id, day)

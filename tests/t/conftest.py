@@ -21,6 +21,14 @@ from realdata import SHARED, load_sp500
 from servers import QUICK, server
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "last: waits for a clock meanwhile, and runs after everything else")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 @pytest.fixture(scope="session")
 def cluster():
     if "PE_SOCKET_DIR" not in os.environ:

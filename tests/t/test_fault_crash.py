@@ -15,7 +15,7 @@ from fault_data import WORK, fill
 from faults import BROKEN, Running, record, rng, size
 from servers import server
 
-CYCLES = size(60, 1000)
+CYCLES = int(os.environ.get("PE_CYCLES", size(60, 1000)))
 # Most of a run's time is spent by the job, which commits as it goes; the others are all or nothing.
 WORKS = ("range", "range", "joint range", "text range", "numeric", "numeric v2", "joint", "joint states", "portfolio", "scenario", "text")
 # A backend's death is the quickest to recover from.

@@ -1,5 +1,7 @@
 //! Names and numbers out of JSON.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::spec::Block;
@@ -15,6 +17,7 @@ pub type Features = Vec<(String, f64)>;
 /// and a string that is a number in full counts as one. Everything else, and what is not finite, is missing.
 pub fn read_features(block: &Block, row: &Value) -> Features {
     let mut features = Features::new();
+    let mut known = HashSet::new();
     for column in &block.columns {
         let Some(member) = row.get(column) else { continue };
         let mut found = Vec::new();
@@ -24,7 +27,7 @@ pub fn read_features(block: &Block, row: &Value) -> Features {
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         for (name, value) in found {
-            if !features.iter().any(|(known, _)| *known == name) {
+            if known.insert(name.clone()) {
                 features.push((name, value));
             }
         }

@@ -1,6 +1,6 @@
 //! `backfill_numeric_portfolio` and `backfill_numeric_scenario`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -12,6 +12,7 @@ use crate::engine::{Day, Error};
 use crate::pg::backfill::OnExisting;
 use crate::pg::backfill::made::{Made, Told, write};
 use crate::pg::ffi::array::ItemArray;
+use crate::pg::ffi::interrupts;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::Fault;
 use crate::pg::spi::models;
@@ -109,7 +110,8 @@ pub fn backfill_numeric_portfolio(
     let mut made: Vec<Made> = found.iter().map(|report| portfolio(report, dim)).collect();
     if max_entities.is_none_or(|max| made.len() < max as usize) {
         let mut absent = named.unwrap_or_default();
-        absent.retain(|name| !found.iter().any(|report| report.portfolio_id == *name));
+        let found: HashSet<&str> = found.iter().map(|report| report.portfolio_id.as_str()).collect();
+        absent.retain(|name| !found.contains(name.as_str()));
         let reason = format!("no risk report at {as_of}");
         made.extend(absent.into_iter().map(|entity| failed(entity, 0, reason.clone())));
         made.sort_by(|a, b| a.entity.cmp(&b.entity));
@@ -134,6 +136,7 @@ fn failed(entity: String, values: usize, reason: String) -> Made {
 }
 
 fn portfolio(report: &reports::Report, dim: Option<usize>) -> Made {
+    interrupts::check();
     let entity = report.portfolio_id.clone();
     if let Some(trouble) = &report.trouble {
         return failed(entity, 0, format!("{trouble}, not an object"));
@@ -231,6 +234,7 @@ fn panels(
     Ok(scenarios
         .iter()
         .map(|scenario| {
+            interrupts::check();
             let entity = format!("{set}:{}", scenario.id);
             match (values.get(&scenario.id), scenario.last) {
                 (Some(values), _) => Made {

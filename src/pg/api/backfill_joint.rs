@@ -15,6 +15,7 @@ use crate::pg::backfill::OnExisting;
 use crate::pg::backfill::joint::{self, Fate, Stored};
 use crate::pg::ffi::array::ItemArray;
 use crate::pg::ffi::bytea::Bytea;
+use crate::pg::ffi::interrupts;
 use crate::pg::ffi::json::JsonText;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::{Fault, JointFault};
@@ -157,6 +158,7 @@ fn tell(row: SpaceRow, keys: Vec<Key>, fates: Vec<Fate>, absent: Vec<(Key, Strin
     let date = |day: Day| Date::saturating_from_raw(day.0);
     let mut told: Vec<(Key, Told)> = Vec::with_capacity(keys.len() + absent.len());
     for (key, fate) in keys.into_iter().zip(fates) {
+        interrupts::check();
         let leaves = row.space.leaves();
         let missing = leaves.iter().enumerate().filter(|(index, _)| fate.found & (1 << index) == 0);
         let line = (

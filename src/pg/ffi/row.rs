@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::SpiTupleTable;
 
+use super::interrupts;
 use crate::pg::report::Fault;
 
 /// The rows of one result, while its SPI session lives.
@@ -39,6 +40,8 @@ impl<'t> Iterator for Rows<'t> {
     type Item = Row<'t>;
 
     fn next(&mut self) -> Option<Row<'t>> {
+        // Between rows, whatever is made of them: a result may have millions.
+        interrupts::check();
         if self.next == self.count {
             return None;
         }
