@@ -1,4 +1,4 @@
-//! The engine's kernels: similarities of one pair, and a window from its series.
+//! The engine's kernels: similarities of one pair, a window from its series, v2 vectors from theirs, a projection.
 //! Run with `cargo bench --no-default-features --features onnx --bench engine`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -6,7 +6,11 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prometheus_embed::engine::Day;
-use prometheus_embed::engine::numeric::{FeatureRows, NumericSpec, PriceSeries, WindowModel};
+use prometheus_embed::engine::linear::Matrix;
+use prometheus_embed::engine::numeric::pipeline::Members;
+use prometheus_embed::engine::numeric::{
+    EntityRows, FeatureRows, MarketSums, NumericSpec, PriceSeries, Recipe, WindowModel,
+};
 use prometheus_embed::engine::simd;
 
 const DIM: usize = 384;
@@ -57,5 +61,88 @@ fn windows(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, similarities, windows);
+const REGIME: &str = r#"{"encoder": "pipeline", "price_column": "adjusted_close",
+    "window": {"min_fill": 0.5, "look_back": 2, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10},
+    "market": {"universe": {"kind": "prices"}, "shrink": 5},
+    "channels": [{"feature": "log_return", "relative": "market_beta", "dispersion": true,
+                  "standardise": {"kind": "rms"}, "clip": 2}],
+    "layout": "newest_first", "projection": {"kind": "orthogonal", "seed": 1}, "dim": 384, "normalise": "l2"}"#;
+
+const STAB: &str = r#"{"encoder": "pipeline", "price_column": "adjusted_close",
+    "window": {"min_fill": 0.5, "look_back": 1.5, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10},
+    "channels": [
+      {"feature": "realised_volatility", "days": 21, "standardise": {"kind": "reference", "center": -1.4, "scale": 0.5}, "clip": 3},
+      {"feature": "realised_volatility", "days": 5, "standardise": {"kind": "reference", "center": -1.4, "scale": 0.7}, "clip": 3},
+      {"feature": "drawdown", "days": 63, "standardise": {"kind": "reference", "center": -0.1, "scale": 0.15}, "clip": 3},
+      {"feature": "range", "days": 21, "standardise": {"kind": "reference", "center": -2.3, "scale": 0.6}, "clip": 3},
+      {"feature": "amihud", "days": 21, "standardise": {"kind": "zscore"}, "clip": 3, "weight": 0.5},
+      {"feature": "log_volume", "standardise": {"kind": "zscore"}, "clip": 3, "weight": 0.5}],
+    "layout": "newest_first", "projection": {"kind": "orthogonal", "seed": 1}, "dim": 384, "normalise": "l2"}"#;
+
+/// Weekdays, with prices and volumes that differ from instrument to instrument.
+fn prices(instrument: i32, days: std::ops::Range<i32>) -> PriceSeries {
+    let mut series = PriceSeries::new();
+    for day in days.filter(|day| day % 7 < 5) {
+        let hash = f64::from((day * 7919 + instrument * 104_729) % 65_537);
+        series.push(Day(day), 50.0 + hash / 6_553.6, 1e6 + hash * 16.0).unwrap();
+    }
+    series
+}
+
+fn encoders(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("v2 vectors");
+    let mut sums = MarketSums::new();
+    (0..30).for_each(|instrument| sums.add(&prices(instrument, 0..1_500), 10).unwrap());
+    for (name, spec, window) in
+        [("regime", REGIME, 63), ("regime", REGIME, 252), ("regime", REGIME, 504), ("stab", STAB, 63)]
+    {
+        let model = Recipe::from_json(spec).unwrap().model(window).unwrap();
+        let days: Vec<Day> = (1_150..1_500).filter(|day| day % 7 < 5).map(Day).collect();
+        let context = |&day: &Day| model.day(day, Some(&sums), &Members::default()).unwrap();
+        let contexts: Vec<_> = days.iter().map(context).collect();
+        let mut out = vec![0; DIM * 4];
+        let mut encode = |rows: &EntityRows<'_>, date: usize| {
+            let ready = rows.ready(days[date], &contexts[date]).unwrap();
+            rows.encode(&ready, &mut out);
+            rows.digest(&ready)
+        };
+        // What a backfill of one date has read.
+        let from = days[249].0 - model.look_back_days() as i32;
+        let short = prices(7, from..1_500);
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(format!("{name}, {window} days, one date"), |bench| {
+            bench.iter(|| encode(&EntityRows::new(&model, black_box(short.clone()), true).unwrap(), 249))
+        });
+        let series = prices(7, 0..1_500);
+        group.throughput(Throughput::Elements(days.len() as u64));
+        group.bench_function(format!("{name}, {window} days, {} dates", days.len()), |bench| {
+            bench.iter(|| {
+                let rows = EntityRows::new(&model, black_box(series.clone()), true).unwrap();
+                (0..days.len()).for_each(|date| {
+                    black_box(encode(&rows, date));
+                })
+            })
+        });
+    }
+    group.finish();
+}
+
+fn projections(criterion: &mut Criterion) {
+    let (rows, cols, many) = (224, DIM, 32);
+    let matrix = Matrix::orthogonal(rows, cols, 1).unwrap();
+    let vectors: Vec<f64> = (0..many * cols).map(|i| (i as f64).sin()).collect();
+    let mut out = vec![0.0; many * rows];
+    let mut group = criterion.benchmark_group("384 dimensions to 224");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("one vector", |bench| {
+        bench.iter(|| matrix.times(black_box(&vectors[..cols]), &mut out[..rows]))
+    });
+    group.throughput(Throughput::Elements(many as u64));
+    group.bench_function("32 vectors", |bench| {
+        bench.iter(|| matrix.times_many(black_box(&vectors), &mut out))
+    });
+    group.finish();
+}
+
+criterion_group!(benches, similarities, windows, encoders, projections);
 criterion_main!(benches);

@@ -7,7 +7,6 @@ ALTER FUNCTION find_similar_profiles(text, date, text, int, text, regclass, text
 ALTER FUNCTION find_similar_portfolios(text, date, text, int, regclass, text) ROWS 10;
 ALTER FUNCTION find_similar_stab_scenarios(text, date, text, int, text, date, date, regclass, text) ROWS 10;
 ALTER FUNCTION find_similar(text, jsonb, date, int, jsonb, text, date, date, regclass, text) ROWS 10;
-ALTER FUNCTION embed_fuse_branches(bigint, boolean, uuid, int, bytea[]) ROWS 1;
 ALTER FUNCTION show_joint(text, date, date, date, jsonb, text, int, regclass) ROWS 1000;
 ALTER FUNCTION backfill_numeric_portfolio(date, text[], int, text, text, regclass, regclass) ROWS 100;
 ALTER FUNCTION backfill_numeric_scenario(text, int, text, text, regclass, regclass, regclass) ROWS 100;

@@ -42,8 +42,6 @@ COMMENT ON FUNCTION backfill_numeric_scenario(text, int, text, text, regclass, r
     'Computes and stores the vectors of the scenarios of a set from their paths.';
 COMMENT ON FUNCTION register_joint_space(text, text, text, jsonb, text, text, text[], jsonb, text) IS
     'Adds a joint space, and its model if that is new.';
-COMMENT ON FUNCTION embed_fuse_branches(bigint, boolean, uuid, int, bytea[]) IS
-    'Internal: fuses the branches of one key of the running backfill.';
 COMMENT ON FUNCTION backfill_joint(text, date, date, date, text[], text, text, text, text, text, jsonb, int, int, text,
                                    regclass, regclass, regclass, regclass, regclass, regclass, regclass) IS
     'Computes and stores the joint vectors of a space at one date or over a range; tells of each entity what was used and what was missing.';

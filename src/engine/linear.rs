@@ -120,9 +120,16 @@ impl Matrix {
             *slot = dot(row, vector);
         }
     }
+
+    /// As [`Matrix::times`] for several vectors of `cols` numbers, one behind the other, to the bit; `out` has the shape
+    /// `[vectors, rows]`.
+    pub fn times_many(&self, vectors: &[f64], out: &mut [f64]) {
+        simd::matrix_times_many(&self.values, self.cols, vectors, out);
+    }
 }
 
 /// Sum of products in eight interleaved lanes, then as a fixed tree; stops at the shorter slice.
+#[inline(always)]
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     let length = a.len().min(b.len());
     let (a, b) = (&a[..length], &b[..length]);
@@ -140,11 +147,13 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Sum in eight interleaved lanes, then as a fixed tree.
+#[inline(always)]
 pub fn sum(values: &[f64]) -> f64 {
     sum_of(values, |x| x)
 }
 
 /// Sum of what `f` makes of the values, in the same order.
+#[inline(always)]
 pub fn sum_of(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0f64; 8];
     let (blocks, tail) = values.as_chunks::<8>();
@@ -155,11 +164,13 @@ pub fn sum_of(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     tree(lanes)
 }
 
+#[inline(always)]
 fn tree([a, b, c, d, e, f, g, h]: [f64; 8]) -> f64 {
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// Scales `vector` to unit length; false, and nothing changed, when its norm is zero or not finite.
+#[inline(always)]
 pub fn normalise(vector: &mut [f64]) -> bool {
     let norm = dot(vector, vector).sqrt();
     let usable = norm > 0.0 && norm.is_finite();

@@ -18,6 +18,7 @@ pub mod fit;
 pub mod host;
 pub mod joint;
 pub mod linear;
+pub mod logarithm;
 pub mod named;
 pub mod numeric;
 #[cfg(feature = "onnx")]

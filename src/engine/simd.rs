@@ -8,6 +8,8 @@
 
 #![allow(unsafe_code)]
 
+mod matrix;
+
 /// Independent partial sums of a kernel.
 pub const LANES: usize = 16;
 
@@ -104,16 +106,124 @@ pub fn squared_distance(a: &[u8], b: &[u8]) -> f64 {
 pub fn matrix_times(matrix: &[f64], vector: &[f64], out: &mut [f64]) {
     #[cfg(target_arch = "x86_64")]
     if has_avx2() {
-        // SAFETY: the CPU has AVX2, the only requirement of the function.
-        return unsafe { matrix_times_avx2(matrix, vector, out) };
+        return matrix::times::<avx2::Kernel>(matrix, vector, out);
     }
-    matrix_times_lanes(matrix, vector, out);
+    matrix::times::<matrix::Plain>(matrix, vector, out);
+}
+
+/// As [`matrix_times`], for several vectors of `cols` numbers, one behind the other, into as many results in `out`:
+/// the same bits, and the matrix is read once for every [`matrix::TOGETHER`] of them.
+pub fn matrix_times_many(matrix: &[f64], cols: usize, vectors: &[f64], out: &mut [f64]) {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        return matrix::times_many::<avx2::Kernel>(matrix, cols, vectors, out);
+    }
+    matrix::times_many::<matrix::Plain>(matrix, cols, vectors, out);
+}
+
+/// The kernel of [`matrix`] by hand: the compiler does not keep so many sums in registers.
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::{
+        __m256d, _mm256_add_pd, _mm256_loadu_pd, _mm256_mul_pd, _mm256_setzero_pd, _mm256_storeu_pd,
+    };
+
+    use super::matrix::{self, Blocks, Lanes};
+
+    /// Only for a CPU with AVX2.
+    pub(super) struct Kernel;
+
+    impl matrix::Kernel for Kernel {
+        fn four(rows: [Blocks<'_>; 4], vector: Blocks<'_>) -> [Lanes; 4] {
+            // SAFETY: whoever names this kernel has found AVX2.
+            unsafe { four(rows, vector) }
+        }
+
+        fn quad(rows: [Blocks<'_>; 2], vectors: [Blocks<'_>; 2]) -> [Lanes; 4] {
+            // SAFETY: as above.
+            unsafe { quad(rows, vectors) }
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn four([a, b, c, d]: [Blocks<'_>; 4], vector: Blocks<'_>) -> [Lanes; 4] {
+        let none = [_mm256_setzero_pd(); 2];
+        let (mut ax, mut bx, mut cx, mut dx) = (none, none, none, none);
+        for ((((a, b), c), d), x) in a.iter().zip(b).zip(c).zip(d).zip(vector) {
+            let x = load(x);
+            add(&mut ax, load(a), x);
+            add(&mut bx, load(b), x);
+            add(&mut cx, load(c), x);
+            add(&mut dx, load(d), x);
+        }
+        [store(ax), store(bx), store(cx), store(dx)]
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn quad([upper, lower]: [Blocks<'_>; 2], [x, y]: [Blocks<'_>; 2]) -> [Lanes; 4] {
+        let none = [_mm256_setzero_pd(); 2];
+        let (mut ux, mut uy, mut lx, mut ly) = (none, none, none, none);
+        for (((upper, lower), x), y) in upper.iter().zip(lower).zip(x).zip(y) {
+            let (upper, lower, x, y) = (load(upper), load(lower), load(x), load(y));
+            add(&mut ux, upper, x);
+            add(&mut uy, upper, y);
+            add(&mut lx, lower, x);
+            add(&mut ly, lower, y);
+        }
+        [store(ux), store(uy), store(lx), store(ly)]
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load(block: &Lanes) -> [__m256d; 2] {
+        // SAFETY: both halves of the block are there to be read, whatever their address.
+        unsafe { [_mm256_loadu_pd(block.as_ptr()), _mm256_loadu_pd(block.as_ptr().add(4))] }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn add(sums: &mut [__m256d; 2], a: [__m256d; 2], b: [__m256d; 2]) {
+        sums[0] = _mm256_add_pd(sums[0], _mm256_mul_pd(a[0], b[0]));
+        sums[1] = _mm256_add_pd(sums[1], _mm256_mul_pd(a[1], b[1]));
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn store(sums: [__m256d; 2]) -> Lanes {
+        let mut out = [0.0; 8];
+        // SAFETY: both halves of the block are there to be written, whatever their address.
+        unsafe {
+            _mm256_storeu_pd(out.as_mut_ptr(), sums[0]);
+            _mm256_storeu_pd(out.as_mut_ptr().add(4), sums[1]);
+        }
+        out
+    }
+}
+
+/// Loops that are worth compiling for the widest instruction set at hand. Results do not depend on it: every operation
+/// is rounded by itself, and nothing is reordered.
+pub trait Wide {
+    /// What comes of them.
+    type Output;
+
+    /// Runs them. Must be `#[inline(always)]`, and so must be what it calls to loop over numbers.
+    fn run(self) -> Self::Output;
+}
+
+/// Runs `work` as the CPU can best.
+pub fn wide<W: Wide>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the CPU has AVX2, the only requirement of the function.
+        return unsafe { wide_avx2(work) };
+    }
+    work.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn matrix_times_avx2(matrix: &[f64], vector: &[f64], out: &mut [f64]) {
-    matrix_times_lanes(matrix, vector, out);
+fn wide_avx2<W: Wide>(work: W) -> W::Output {
+    work.run()
 }
 
 /// Number of components that are NaN or infinite.
@@ -188,7 +298,7 @@ fn blocks(vector: &[u8]) -> (&[[Stored; LANES]], &[Stored]) {
 }
 
 #[inline(always)]
-fn wide(component: Stored) -> f64 {
+fn widened(component: Stored) -> f64 {
     f64::from(f32::from_le_bytes(component))
 }
 
@@ -205,14 +315,14 @@ fn products_lanes<const FMA: bool>(a: &[u8], b: &[u8]) -> Products {
     let ((blocks_a, tail_a), (blocks_b, tail_b)) = (blocks(a), blocks(b));
     for (block_a, block_b) in blocks_a.iter().zip(blocks_b) {
         for lane in 0..LANES {
-            let (x, y) = (wide(block_a[lane]), wide(block_b[lane]));
+            let (x, y) = (widened(block_a[lane]), widened(block_b[lane]));
             dot[lane] = add_product::<FMA>(dot[lane], x, y);
             norm_a[lane] = add_product::<FMA>(norm_a[lane], x, x);
             norm_b[lane] = add_product::<FMA>(norm_b[lane], y, y);
         }
     }
     for (lane, (&x, &y)) in tail_a.iter().zip(tail_b).enumerate() {
-        let (x, y) = (wide(x), wide(y));
+        let (x, y) = (widened(x), widened(y));
         dot[lane] = add_product::<FMA>(dot[lane], x, y);
         norm_a[lane] = add_product::<FMA>(norm_a[lane], x, x);
         norm_b[lane] = add_product::<FMA>(norm_b[lane], y, y);
@@ -226,13 +336,13 @@ fn query_products_lanes<const FMA: bool>(query: &[f64], b: &[u8]) -> (f64, f64) 
     let ((blocks_q, tail_q), (blocks_b, tail_b)) = (query.as_chunks::<LANES>(), blocks(b));
     for (block_q, block_b) in blocks_q.iter().zip(blocks_b) {
         for lane in 0..LANES {
-            let y = wide(block_b[lane]);
+            let y = widened(block_b[lane]);
             dot[lane] = add_product::<FMA>(dot[lane], block_q[lane], y);
             norm_b[lane] = add_product::<FMA>(norm_b[lane], y, y);
         }
     }
     for (lane, (&x, &y)) in tail_q.iter().zip(tail_b).enumerate() {
-        let y = wide(y);
+        let y = widened(y);
         dot[lane] = add_product::<FMA>(dot[lane], x, y);
         norm_b[lane] = add_product::<FMA>(norm_b[lane], y, y);
     }
@@ -267,58 +377,15 @@ fn squared_distance_lanes(a: &[u8], b: &[u8]) -> f64 {
     // The square of a float64 difference is rounded: no fused form here, so that all CPUs agree.
     for (block_a, block_b) in blocks_a.iter().zip(blocks_b) {
         for lane in 0..LANES {
-            let difference = wide(block_a[lane]) - wide(block_b[lane]);
+            let difference = widened(block_a[lane]) - widened(block_b[lane]);
             sum[lane] += difference * difference;
         }
     }
     for (lane, (&x, &y)) in tail_a.iter().zip(tail_b).enumerate() {
-        let difference = wide(x) - wide(y);
+        let difference = widened(x) - widened(y);
         sum[lane] += difference * difference;
     }
     tree_sum(sum)
-}
-
-/// Rows that are computed side by side: while one sum waits for its last addition, the others go on.
-const ROWS: usize = 4;
-
-#[inline(always)]
-fn matrix_times_lanes(matrix: &[f64], vector: &[f64], out: &mut [f64]) {
-    let cols = vector.len();
-    if cols == 0 {
-        return out.fill(0.0);
-    }
-    let whole = out.len() - out.len() % ROWS;
-    let (groups, rest) = out.split_at_mut(whole);
-    let (matrix, matrix_rest) = matrix.split_at((whole * cols).min(matrix.len()));
-    for (slots, rows) in groups.chunks_exact_mut(ROWS).zip(matrix.chunks_exact(ROWS * cols)) {
-        slots.copy_from_slice(&rows_times::<ROWS>(rows, vector));
-    }
-    for (slot, row) in rest.iter_mut().zip(matrix_rest.chunks_exact(cols)) {
-        [*slot] = rows_times::<1>(row, vector);
-    }
-}
-
-#[inline(always)]
-fn rows_times<const N: usize>(rows: &[f64], vector: &[f64]) -> [f64; N] {
-    let cols = vector.len();
-    let (blocks, tail) = vector.as_chunks::<8>();
-    let mut sums = [[0.0; 8]; N];
-    for (at, block) in blocks.iter().enumerate() {
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let from = row * cols + at * 8;
-            let values = &rows[from..from + 8];
-            for lane in 0..8 {
-                sums[lane] += values[lane] * block[lane];
-            }
-        }
-    }
-    for (row, sums) in sums.iter_mut().enumerate() {
-        let rest = &rows[row * cols + blocks.len() * 8..];
-        for (sum, (value, x)) in sums.iter_mut().zip(rest.iter().zip(tail)) {
-            *sum += value * x;
-        }
-    }
-    sums.map(tree_sum)
 }
 
 #[inline(always)]
@@ -360,27 +427,6 @@ mod tests {
                 prop_assert!(norm.to_bits() == wide.norm_b.to_bits() || (norm.is_nan() && wide.norm_b.is_nan()));
             }
         }
-    }
-
-    #[test]
-    fn a_matrix_times_a_vector_is_the_dot_products_of_its_rows_to_the_bit() {
-        for (rows, cols) in [(0, 5), (1, 1), (3, 7), (4, 8), (9, 63), (13, 100), (224, 384)] {
-            let value = |i: usize| ((i * 7919 % 1009) as f64 / 3.0).sin();
-            let matrix: Vec<f64> = (0..rows * cols).map(value).collect();
-            let vector: Vec<f64> = (0..cols).map(|i| value(i + 5)).collect();
-            let expected: Vec<u64> = matrix
-                .chunks_exact(cols)
-                .map(|row| crate::engine::linear::dot(row, &vector).to_bits())
-                .collect();
-            for times in [matrix_times, matrix_times_lanes] {
-                let mut out = vec![f64::NAN; rows];
-                times(&matrix, &vector, &mut out);
-                assert_eq!(out.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), expected, "{rows} x {cols}");
-            }
-        }
-        let mut out = [1.0; 3];
-        matrix_times(&[], &[], &mut out);
-        assert_eq!(out, [0.0; 3]);
     }
 
     #[test]

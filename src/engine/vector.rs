@@ -38,7 +38,7 @@ impl<'a> VectorRef<'a> {
 
     /// Components in order.
     pub fn values(self) -> impl ExactSizeIterator<Item = f32> + 'a {
-        self.0.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))
+        self.0.as_chunks::<4>().0.iter().map(|component| f32::from_le_bytes(*component))
     }
 
     /// Euclidean norm, in float64.
@@ -88,8 +88,8 @@ pub fn euclidean_distance(a: VectorRef<'_>, b: VectorRef<'_>) -> Result<f64> {
 
 /// Writes `values` as little-endian float32 into `out` (shape `[4 * values.len()]`); stops at the shorter one.
 pub fn write_values(values: impl Iterator<Item = f32>, out: &mut [u8]) {
-    for (slot, value) in out.chunks_exact_mut(4).zip(values) {
-        slot.copy_from_slice(&value.to_le_bytes());
+    for (slot, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *slot = value.to_le_bytes();
     }
 }
 

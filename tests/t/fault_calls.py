@@ -106,7 +106,7 @@ CALLS = [
 ]
 
 # Called by running backfills, jobs and checks only: the calls above reach them. pgvector has tests of its own.
-INTERNAL = re.compile(r"embed_enable_pgvector|embed_check_(copies|prices|rows|joint)|embed_(staged_rows|fuse_branches|job_|(numeric|text|joint)_job_|partition_of|batch_size)")
+INTERNAL = re.compile(r"embed_enable_pgvector|embed_check_(copies|prices|rows|joint)|embed_(staged_rows|job_|(numeric|text|joint)_job_|partition_of|batch_size)")
 
 
 def make_free(session):

@@ -33,17 +33,15 @@ pub struct Place {
     pub transform: Option<Rc<Components>>,
 }
 
-/// Writes the branches, each in its place, into `out` (shape `[4 * dim]`); the rest is zeros. A branch that
-/// is absent, zero, or not finite leaves its place empty, and the others keep their proportions.
+/// A branch in its place, of unit length; None where it has no direction.
+pub type Placed = Option<Vec<f64>>;
+
+/// Writes the branches of one key, each as [`place_all`] brought it into its place, into `out` (shape `[4 * dim]`); the
+/// rest is zeros. A branch that is absent leaves its place empty, and the others keep their proportions.
 ///
-/// Returns which branches are in the vector. Errors: [`Error::WeightCount`], [`Error::TooManyDimensions`] when
-/// the places do not fit, [`Error::ZeroWeights`] when no branch is left, [`Error::DimensionMismatch`] when a
-/// transform is for other vectors.
-pub fn concatenate(
-    branches: &[Option<VectorRef<'_>>],
-    places: &[Place],
-    out: &mut [u8],
-) -> Result<Vec<bool>> {
+/// Errors: [`Error::WeightCount`], [`Error::TooManyDimensions`] when the places do not fit, [`Error::ZeroWeights`]
+/// when no branch is there.
+pub fn concatenate(branches: &[Placed], places: &[Place], out: &mut [u8]) -> Result<()> {
     if branches.len() != places.len() {
         return Err(Error::WeightCount { vectors: branches.len(), weights: places.len() });
     }
@@ -51,47 +49,77 @@ pub fn concatenate(
     if needed > dim {
         return Err(Error::TooManyDimensions { dim: needed, max: dim });
     }
-    let placed = branches.iter().zip(places).map(|(vector, place)| match vector {
-        Some(vector) => unit(*vector, place),
-        None => Ok(None),
-    });
-    let placed = placed.collect::<Result<Vec<Option<Vec<f64>>>>>()?;
-    let present = || placed.iter().zip(places).filter(|(branch, _)| branch.is_some());
+    let present = || branches.iter().zip(places).filter(|(branch, _)| branch.is_some());
     let total: f64 = present().map(|(_, place)| place.weight).sum();
     if total <= 0.0 || present().next().is_none() {
         return Err(Error::ZeroWeights);
     }
-    let mut joint = vec![0.0; dim];
-    let mut offset = 0;
-    for (branch, place) in placed.iter().zip(places) {
+    out.fill(0);
+    let mut rest = out;
+    for (branch, place) in branches.iter().zip(places) {
+        let (own, behind) = rest.split_at_mut(place.dims * 4);
         if let Some(branch) = branch {
             let scale = (place.weight / total).sqrt();
-            joint[offset..].iter_mut().zip(branch).for_each(|(slot, x)| *slot = scale * x);
+            write_values(branch.iter().map(|x| (scale * x) as f32), own);
         }
-        offset += place.dims;
+        rest = behind;
     }
-    write_values(joint.iter().map(|&x| x as f32), out);
-    Ok(placed.iter().map(Option::is_some).collect())
+    Ok(())
 }
 
-/// The branch in its place, of unit length; None when it has no direction.
-fn unit(vector: VectorRef<'_>, place: &Place) -> Result<Option<Vec<f64>>> {
-    let whole: Vec<f64> = match &place.transform {
-        Some(transform) => match transform.apply(vector)? {
-            Some(transformed) => transformed,
-            None => return Ok(None),
-        },
-        None => vector.values().map(f64::from).collect(),
+/// The branch of every key in its place, of unit length; None where there is none, or where it is zero or not finite. Many
+/// at a time, because a projection then reads its matrix less often; each as it would be alone, to the bit.
+///
+/// Errors, each that of one key: [`Error::DimensionMismatch`] when a transform is for other vectors, and those of making a
+/// projection.
+pub fn place_all(vectors: &[Option<VectorRef<'_>>], place: &Place) -> Vec<Result<Placed>> {
+    let whole = |vector: &Option<VectorRef<'_>>| match (vector, &place.transform) {
+        (None, _) => Ok(None),
+        (Some(vector), Some(transform)) => transform.apply(*vector),
+        (Some(vector), None) => Ok(Some(vector.values().map(f64::from).collect())),
     };
-    let mut placed = match place.seed {
-        Some(seed) if place.dims < whole.len() => {
-            let mut projected = vec![0.0; place.dims];
-            projection(place.dims, whole.len(), seed)?.times(&whole, &mut projected);
-            projected
+    let mut placed: Vec<Result<Placed>> = vectors.iter().map(whole).collect();
+    if let Some(seed) = place.seed {
+        project(&mut placed, place.dims, seed);
+    }
+    for branch in &mut placed {
+        if let Ok(Some(values)) = branch {
+            values.truncate(place.dims);
+            if !normalise(values) {
+                *branch = Ok(None);
+            }
         }
-        _ => whole.into_iter().take(place.dims).collect(),
-    };
-    Ok(normalise(&mut placed).then_some(placed))
+    }
+    placed
+}
+
+/// Projects what is longer than `dims`.
+fn project(placed: &mut [Result<Placed>], dims: usize, seed: u32) {
+    let length = |branch: &Result<Placed>| branch.as_ref().ok()?.as_ref().map(Vec::len);
+    let long = |branch: &Result<Placed>| length(branch).is_some_and(|length| length > dims);
+    let mut long: Vec<&mut Result<Placed>> = placed.iter_mut().filter(|branch| long(branch)).collect();
+    for alike in long.chunk_by_mut(|a, b| length(a) == length(b)) {
+        let Some(cols) = alike.first().and_then(|branch| length(branch)) else { continue };
+        let matrix = match projection(dims, cols, seed) {
+            Ok(matrix) => matrix,
+            Err(error) => {
+                alike.iter_mut().for_each(|branch| **branch = Err(error.clone()));
+                continue;
+            }
+        };
+        let mut values = Vec::with_capacity(alike.len() * cols);
+        for branch in alike.iter().filter_map(|branch| branch.as_ref().ok()?.as_ref()) {
+            values.extend_from_slice(branch);
+        }
+        let mut projected = vec![0.0; alike.len() * dims];
+        matrix.times_many(&values, &mut projected);
+        for (branch, projected) in alike.iter_mut().zip(projected.chunks_exact(dims)) {
+            if let Ok(Some(values)) = branch {
+                values.truncate(dims);
+                values.copy_from_slice(projected);
+            }
+        }
+    }
 }
 
 fn projection(rows: usize, cols: usize, seed: u32) -> Result<Rc<Matrix>> {
@@ -131,8 +159,9 @@ mod tests {
     fn joint(branches: &[Option<&[f32]>], places: &[Place], dim: usize) -> Result<Vec<f32>> {
         let stored: Vec<Option<Vec<u8>>> = branches.iter().map(|b| b.map(bytes)).collect();
         let refs: Vec<_> = stored.iter().map(|b| b.as_ref().map(|b| VectorRef::new(b).unwrap())).collect();
+        let placed = refs.iter().zip(places).map(|(branch, place)| place_all(&[*branch], place).remove(0));
         let mut out = vec![0xAA; dim * 4];
-        concatenate(&refs, places, &mut out)?;
+        concatenate(&placed.collect::<Result<Vec<_>>>()?, places, &mut out)?;
         Ok(VectorRef::new(&out).unwrap().values().collect())
     }
 
@@ -179,5 +208,22 @@ mod tests {
         let of = |seed| joint(&[Some(&branch)], &[place(8, 1.0, Some(seed))], 8).unwrap();
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
+    }
+
+    #[test]
+    fn branches_of_many_keys_are_placed_as_each_would_be_alone() {
+        let branch = |key: usize| -> Option<Vec<u8>> {
+            let dim = if key % 11 == 3 { 30 } else { 41 };
+            let value = |i: usize| ((key * 41 + i) as f32).sin() * if key % 13 == 5 { 0.0 } else { 1.0 };
+            (key % 7 != 2).then(|| bytes(&(0..dim).map(value).collect::<Vec<_>>()))
+        };
+        let stored: Vec<Option<Vec<u8>>> = (0..50).map(branch).collect();
+        let refs: Vec<_> = stored.iter().map(|b| b.as_ref().map(|b| VectorRef::new(b).unwrap())).collect();
+        for place in [place(8, 1.0, Some(1)), place(35, 1.0, Some(2)), place(8, 1.0, None)] {
+            let together = place_all(&refs, &place);
+            let alone: Vec<_> = refs.iter().map(|branch| place_all(&[*branch], &place).remove(0)).collect();
+            assert_eq!(together, alone);
+            assert_eq!(together.iter().filter(|placed| *placed == &Ok(None)).count(), 10);
+        }
     }
 }

@@ -7,9 +7,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::super::error::{Error, Result};
 use super::super::fit::Components;
-use super::super::vector::VectorRef;
 use super::concat::Place;
-use super::{blend, weight, weighted_average};
+use super::weight;
 
 /// Fewest components of a concatenated vector; places that need fewer are followed by zeros.
 pub const JOINT_DIM: usize = 384;
@@ -289,7 +288,12 @@ impl Space {
     ///
     /// Errors: [`Error::VectorBytes`], [`Error::DimensionMismatch`].
     pub fn fuse<'a>(&self, vectors: &[Option<&'a [u8]>]) -> Result<Option<Fused<'a>>> {
-        fuse(self.fusion, &self.nodes, vectors)
+        self.fuse_all(&[vectors]).pop().unwrap_or(Ok(None))
+    }
+
+    /// Fuses the vectors of several keys, each as [`Space::fuse`] does it, to the bit.
+    pub fn fuse_all<'a>(&self, keys: &[&[Option<&'a [u8]>]]) -> Vec<Result<Option<Fused<'a>>>> {
+        fuse::fuse_all(self.fusion, &self.nodes, keys)
     }
 
     /// Names of the leaves whose bit is set in `mask`.
@@ -447,51 +451,7 @@ fn check_group(key: &str, fusion: Fusion, branches: &[Branch]) -> Result<()> {
     }
 }
 
-fn fuse<'a>(fusion: Fusion, nodes: &[Node], vectors: &[Option<&'a [u8]>]) -> Result<Option<Fused<'a>>> {
-    let mut found: Vec<(f64, Fused<'a>)> = Vec::with_capacity(nodes.len());
-    let mut placed = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        let part = match &node.part {
-            Part::Leaf(index) => {
-                let vector = vectors.get(*index).copied().flatten();
-                vector.map(|vector| Fused { vector: Cow::Borrowed(vector), used: 1 << index })
-            }
-            Part::Group(fusion, nodes) => fuse(*fusion, nodes, vectors)?,
-        };
-        if fusion == Fusion::Concat {
-            if part.is_none() && node.required {
-                return Ok(None);
-            }
-            placed.push(part);
-            continue;
-        }
-        match part {
-            // A branch without weight is left out, as if it were missing.
-            Some(part) if node.weight as f32 > 0.0 => found.push((node.weight, part)),
-            Some(_) => {}
-            None if node.required => return Ok(None),
-            None => {}
-        }
-    }
-    if fusion == Fusion::Concat {
-        return places::concatenate(nodes, placed);
-    }
-    if found.is_empty() {
-        return Ok(None);
-    }
-    let used = found.iter().map(|(_, part)| part.used).fold(0, |a, b| a | b);
-    let refs: Vec<VectorRef<'_>> =
-        found.iter().map(|(_, part)| VectorRef::new(&part.vector)).collect::<Result<_>>()?;
-    let weights: Vec<f64> = found.iter().map(|(weight, _)| *weight).collect();
-    let mut out = vec![0; refs[0].bytes().len()];
-    match (fusion, refs.as_slice()) {
-        (Fusion::Identity, [only]) => out.copy_from_slice(only.bytes()),
-        (Fusion::Blend, [x, y]) => blend(*x, *y, [weights[0], weights[1]], &mut out)?,
-        _ => weighted_average(&refs, &weights, &mut out)?,
-    }
-    Ok(Some(Fused { vector: Cow::Owned(out), used }))
-}
-
+mod fuse;
 mod places;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@
 
 use super::super::day::Day;
 use super::super::error::{Error, Result};
+use super::super::logarithm::ln_lanes;
+use super::super::simd::{Wide, wide};
 use super::series::{PriceSeries, Row};
 
 /// One unit of a rounded return.
@@ -18,20 +20,16 @@ pub(crate) fn usable(price: f64) -> bool {
     price.is_finite() && price > 0.0
 }
 
-/// `ln(price / previous)` in units of `2^-40`, to the nearest.
-pub(crate) fn rounded_return(previous: f64, price: f64) -> i64 {
-    (libm::log(price / previous) / UNIT).round_ties_even() as i64
-}
-
 /// A rounded return as a number.
 pub(crate) fn as_number(rounded: i128) -> f64 {
     // The same number either way; the CPU converts 64 bits by itself.
     i64::try_from(rounded).map_or_else(|_| rounded as f64, |rounded| rounded as f64) * UNIT
 }
 
-/// Calls `each` with the index of every row that has a return, and the return: the previous usable row
-/// lies at most `max_gap_days` calendar days earlier.
-pub(crate) fn for_each_return(rows: &[Row], max_gap_days: u32, mut each: impl FnMut(usize, i64)) {
+/// The rows that have a return: the previous usable row lies at most `max_gap_days` calendar days earlier. Index of
+/// each, ascending, and its return, `ln(price / previous)` in units of `2^-40`, to the nearest.
+pub(crate) fn returns(rows: &[Row], max_gap_days: u32) -> impl Iterator<Item = (usize, i64)> {
+    let (mut indices, mut values) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     let mut previous: Option<&Row> = None;
     for (index, row) in rows.iter().enumerate() {
         if !usable(row.price) {
@@ -39,9 +37,25 @@ pub(crate) fn for_each_return(rows: &[Row], max_gap_days: u32, mut each: impl Fn
         }
         let near = |before: &&Row| i64::from(row.day.0) - i64::from(before.day.0) <= i64::from(max_gap_days);
         if let Some(before) = previous.filter(near) {
-            each(index, rounded_return(before.price, row.price));
+            indices.push(index);
+            values.push(row.price / before.price);
         }
         previous = Some(row);
+    }
+    wide(Rounded(&mut values));
+    indices.into_iter().zip(values.into_iter().map(|value| value as i64))
+}
+
+/// Ratios of prices to their logarithms in units of `2^-40`, to the nearest.
+struct Rounded<'a>(&'a mut [f64]);
+
+impl Wide for Rounded<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        ln_lanes(self.0);
+        self.0.iter_mut().for_each(|value| *value = (*value / UNIT).round_ties_even());
     }
 }
 
@@ -67,22 +81,19 @@ impl MarketSums {
         Self::default()
     }
 
-    /// Adds the returns of one instrument (sorted), as `for_each_return` finds them.
+    /// Adds the returns of one instrument (sorted), as `returns` finds them.
     ///
     /// Errors: [`Error::OutOfMemory`].
     pub fn add(&mut self, series: &PriceSeries, max_gap_days: u32) -> Result<()> {
         let rows = series.rows();
-        let mut failed = Ok(());
         // Series of one market have nearly the same days: the next one is mostly where it is expected.
         let mut expected = 0;
-        for_each_return(rows, max_gap_days, |index, rounded| {
-            if failed.is_ok() {
-                let squared = i128::from(rounded) * i128::from(rounded);
-                let found = DaySums { day: rows[index].day, count: 1, sum: rounded.into(), squares: squared };
-                failed = self.merge_day(found, &mut expected);
-            }
-        });
-        failed
+        for (index, rounded) in returns(rows, max_gap_days) {
+            let squared = i128::from(rounded) * i128::from(rounded);
+            let found = DaySums { day: rows[index].day, count: 1, sum: rounded.into(), squares: squared };
+            self.merge_day(found, &mut expected)?;
+        }
+        Ok(())
     }
 
     /// Adds other sums.
@@ -320,25 +331,29 @@ mod tests {
         let mean = returns.iter().sum::<f64>() / 3.0;
         let day = window.days[0];
         assert!((day.mean_of_others(None) - mean).abs() < 1e-11);
-        let own = rounded_return(5.0, 5.0);
-        assert!((day.mean_of_others(Some(own)) - (returns[0] + returns[1]) / 2.0).abs() < 1e-11);
+        assert!((day.mean_of_others(Some(0)) - (returns[0] + returns[1]) / 2.0).abs() < 1e-11);
         let variance = returns.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / 3.0;
         assert!((day.dispersion - variance.sqrt()).abs() < 1e-9);
     }
 
     #[test]
     fn one_instrument_alone_has_no_others_and_no_dispersion() {
-        let window = sums(&[series(&[(0, 1.0), (1, 1.1)])]).window(Day(0), Day(1), 5, 5.0).unwrap();
-        assert_eq!(window.days[0].mean_of_others(Some(rounded_return(1.0, 1.1))), 0.0);
+        let only = series(&[(0, 1.0), (1, 1.1)]);
+        let window = sums(std::slice::from_ref(&only)).window(Day(0), Day(1), 5, 5.0).unwrap();
+        let own = returns(only.rows(), 10).map(|(_, rounded)| rounded).next();
+        assert!(own.is_some());
+        assert_eq!(window.days[0].mean_of_others(own), 0.0);
         assert_eq!(window.days[0].dispersion, 1.0);
     }
 
     #[test]
     fn gaps_and_unusable_prices_give_no_return() {
-        let mut days = Vec::new();
         let series = series(&[(0, 1.0), (1, f64::NAN), (2, 0.0), (3, -1.0), (4, 2.0), (15, 2.0), (16, 4.0)]);
-        for_each_return(series.rows(), 10, |index, _| days.push(series.rows()[index].day.0));
-        assert_eq!(days, [4, 16]);
+        let found: Vec<_> = returns(series.rows(), 10)
+            .map(|(index, rounded)| (series.rows()[index].day.0, rounded))
+            .collect();
+        let expected = (libm::log(2.0) / UNIT).round_ties_even() as i64;
+        assert_eq!(found, [(4, expected), (16, expected)]);
     }
 
     #[test]

@@ -12,9 +12,8 @@ use super::search::bounds;
 use crate::engine::Day;
 use crate::engine::joint::space::{EntityType, Table};
 use crate::pg::backfill::OnExisting;
-use crate::pg::backfill::joint::{self, Fate, Stored};
+use crate::pg::backfill::joint::{self, Fate};
 use crate::pg::ffi::array::ItemArray;
-use crate::pg::ffi::bytea::Bytea;
 use crate::pg::ffi::interrupts;
 use crate::pg::ffi::json::JsonText;
 use crate::pg::ffi::regclass::Regclass;
@@ -25,42 +24,6 @@ use crate::pg::spi::relation::Relation;
 use crate::pg::spi::reports::{self, SET_COLUMNS};
 use crate::pg::spi::spaces::{self, SpaceRow};
 use crate::pg::spi::{instruments as instrument_table, models};
-
-/// Fuses the branches of one key; only backfills call it, once per key.
-#[pg_extern(volatile, parallel_unsafe, cost = 100)]
-pub fn embed_fuse_branches(
-    number: Option<i64>,
-    existing: Option<bool>,
-    digest: Option<pgrx::Uuid>,
-    bytes: Option<i32>,
-    vectors: Option<ItemArray<'_, [u8]>>,
-) -> Result<
-    TableIterator<
-        'static,
-        (name!(vector, Bytea), name!(source, String), name!(branches, String), name!(digest, pgrx::Uuid)),
-    >,
-    ErrorReport,
-> {
-    let stored = Stored {
-        exists: existing.unwrap_or(false),
-        digest: digest.map(|digest| *digest.as_bytes()),
-        bytes: bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0),
-    };
-    let number = required(number, "number")?;
-    let vectors = required(vectors, "vectors")?;
-    let row = joint::fuse(number, stored, &vectors.values_and_nulls("vectors")?)?;
-    let row = match row {
-        Some(row) => {
-            let vector = Bytea::build(row.vector.len(), |out| {
-                out.copy_from_slice(&row.vector);
-                Ok(())
-            })?;
-            Some((vector, row.source, row.branches, pgrx::Uuid::from_bytes(row.digest)))
-        }
-        None => None,
-    };
-    Ok(TableIterator::new(row))
-}
 
 /// Everything that says which entities a call is about.
 #[derive(Default)]

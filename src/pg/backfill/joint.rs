@@ -1,16 +1,33 @@
-//! The joint backfill: one statement looks up the branches of every key, fuses them by calling back into the
-//! running backfill, and writes the result.
+//! The joint backfill: for some hundred keys at a time, one statement looks up their branches, and one writes what they
+//! are fused to.
 
-use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::OnExisting;
 use crate::engine::joint::space::{EntityType, Leaf, Table};
 use crate::engine::simd;
-use crate::pg::ffi::transaction;
-use crate::pg::report::{Fault, JointFault};
+use crate::pg::ffi::guc::ChangedSettings;
+use crate::pg::ffi::scratch::scratch;
+use crate::pg::ffi::staged::{Cells, RowSource};
+use crate::pg::ffi::{interrupts, transaction};
+use crate::pg::report::Fault;
 use crate::pg::spi::joint_keys::Key;
-use crate::pg::spi::joint_rows::{JointTarget, Look, Sources};
+use crate::pg::spi::joint_rows::{Found, JointTarget, Look, Sources, Stored};
 use crate::pg::spi::spaces::{Source, SpaceRow};
+
+/// Keys of the first pair of statements; from then on the size of their vectors is known.
+const FIRST_KEYS: usize = 64;
+
+/// Most keys of a pair of statements.
+const MOST_KEYS: usize = 1_000;
+
+/// Bytes of vectors that a pair of statements holds, about: below the default `work_mem`, so that staged rows stay in
+/// memory.
+const CHUNK_BYTES: usize = 3 << 20;
+
+/// Keys fused at a time: what they need stays in the processor's cache.
+const TOGETHER: usize = 32;
 
 /// What became of a key.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,124 +70,124 @@ impl Fate {
 
 /// A vector to be written, and what its row says of it.
 #[derive(Debug)]
-pub struct FusedRow {
-    /// The vector.
-    pub vector: Vec<u8>,
+struct FusedRow {
+    /// Its key, among those of the chunk.
+    key: usize,
+    vector: Vec<u8>,
+    digest: [u8; 16],
+    words: Rc<Words>,
+}
+
+/// What the rows of one set of branches say of it.
+#[derive(Debug)]
+struct Words {
     /// Member `source` of the scope.
-    pub source: String,
-    /// Branches and their weights, as JSON.
-    pub branches: String,
-    /// Digest of the branches.
-    pub digest: [u8; 16],
+    source: String,
+    /// Branches and their models, as JSON.
+    branches: String,
 }
 
-/// A backfill while its statement runs.
-struct Run {
-    row: SpaceRow,
+/// A backfill under way.
+struct Run<'a> {
+    row: &'a SpaceRow,
+    target: &'a JointTarget,
+    sources: &'a Sources,
     on_existing: OnExisting,
-    fates: Vec<Option<Fate>>,
+    look: Look,
+    /// By the branches that are used, one bit each.
+    words: HashMap<u32, Rc<Words>>,
+    /// Bytes that the vectors of one key took at most.
+    bytes_each: usize,
 }
 
-thread_local! {
-    /// Backfills that run, innermost last: a trigger may start one of its own.
-    static RUNS: RefCell<Vec<Run>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Takes the run off again, also when an error unwinds.
-struct Registered;
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        RUNS.with(|runs| runs.try_borrow_mut().map(|mut runs| runs.pop()).ok());
-    }
-}
-
-/// The row that a key has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stored {
-    /// Whether there is one.
-    pub exists: bool,
-    /// Digest of the branches that it was made from, where it is known and asked for.
-    pub digest: Option<[u8; 16]>,
-    /// Length of its vector.
-    pub bytes: usize,
-}
-
-/// Fuses the branches of key `number` (from 1) of the innermost run; None when nothing is to be written.
-///
-/// Errors: [`JointFault::NoRun`].
-pub fn fuse(number: i64, stored: Stored, vectors: &[Option<&[u8]>]) -> Result<Option<FusedRow>, Fault> {
-    RUNS.with(|runs| {
-        let mut runs = runs.try_borrow_mut().map_err(|_| JointFault::NoRun)?;
-        let run = runs.last_mut().ok_or(JointFault::NoRun)?;
-        let slot = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-        let slot = slot.filter(|slot| *slot < run.fates.len()).ok_or(JointFault::NoRun)?;
-        // One bit of a mask for each branch of the space: nobody else can be the caller.
-        if vectors.len() != run.row.space.leaves().len() {
-            return Err(JointFault::NoRun.into());
-        }
-        let (fate, row) = run.fuse(stored, vectors);
-        run.fates[slot] = Some(fate);
-        Ok(row)
-    })
-}
-
-impl Run {
-    fn fuse(&self, stored: Stored, vectors: &[Option<&[u8]>]) -> (Fate, Option<FusedRow>) {
-        let found = vectors.iter().enumerate().filter(|(_, vector)| vector.is_some());
-        let found = found.fold(0, |mask, (index, _)| mask | 1 << index);
-        let mut fate = Fate { found, ..Fate::NONE };
-        let fused = match self.row.space.fuse(vectors) {
-            Ok(Some(fused)) => fused,
-            Ok(None) => return (fate, None),
-            Err(error) => {
-                fate.reason = Some(format!("{error} ({})", self.dims(vectors)));
-                return (fate, None);
+impl Run<'_> {
+    /// Fuses and writes some keys; their fates, in order.
+    fn chunk(&mut self, keys: &[Key]) -> Result<Vec<Fate>, Fault> {
+        let (row, target, sources, look) = (self.row, self.target, self.sources, self.look);
+        let mut fates: Vec<Option<Fate>> = vec![None; keys.len()];
+        let mut rows = Vec::with_capacity(keys.len());
+        target.branches(row, sources, keys, look, |found| {
+            for found in found.chunks(TOGETHER) {
+                interrupts::check();
+                self.fuse(found, &mut fates, &mut rows);
             }
-        };
-        fate.dim = Some((fused.vector.len() / 4) as i32);
-        fate.used = fused.used;
-        let digest = self.row.space.digest(vectors);
-        fate.left = match self.on_existing {
+            Ok(())
+        })?;
+        if !rows.is_empty() {
+            target.insert(row, &mut Rows { keys, rows: rows.iter() })?;
+        }
+        let fates: Option<Vec<Fate>> = fates.into_iter().collect();
+        fates.ok_or_else(|| Fault::Internal { what: "a joint backfill lost a key".to_owned() })
+    }
+
+    fn fuse(&mut self, found: &[Found<'_>], fates: &mut [Option<Fate>], rows: &mut Vec<FusedRow>) {
+        let vectors: Vec<&[Option<&[u8]>]> = found.iter().map(|found| found.vectors.as_slice()).collect();
+        let space = &self.row.space;
+        for (found, fused) in found.iter().zip(space.fuse_all(&vectors)) {
+            let there = found.vectors.iter().enumerate().filter(|(_, vector)| vector.is_some());
+            let there = there.fold(0, |mask, (index, _)| mask | 1 << index);
+            let mut fate = Fate { found: there, ..Fate::NONE };
+            match fused {
+                Ok(Some(fused)) => {
+                    let digest = space.digest(&found.vectors);
+                    fate.dim = Some((fused.vector.len() / 4) as i32);
+                    fate.used = fused.used;
+                    fate.left = self.left(&found.stored, digest, fused.vector.len());
+                    fate.status = match (fate.left, found.stored.exists) {
+                        (Some(_), _) => "skipped",
+                        (None, true) => "replaced",
+                        (None, false) => "inserted",
+                    };
+                    if fate.left.is_none() {
+                        fate.non_finite = simd::count_non_finite(&fused.vector);
+                        let words = self.words(fused.used);
+                        rows.push(FusedRow {
+                            key: found.key,
+                            vector: fused.vector.into_owned(),
+                            digest,
+                            words,
+                        });
+                    }
+                    let bytes = found.vectors.iter().flatten().map(|vector| vector.len()).sum::<usize>();
+                    self.bytes_each = self.bytes_each.max(bytes);
+                }
+                Ok(None) => {}
+                Err(error) => fate.reason = Some(format!("{error} ({})", self.dims(&found.vectors))),
+            }
+            if let Some(slot) = fates.get_mut(found.key) {
+                *slot = Some(fate);
+            }
+        }
+    }
+
+    /// Why the row that a key has is left, if it is.
+    fn left(&self, stored: &Stored, digest: [u8; 16], bytes: usize) -> Option<&'static str> {
+        match self.on_existing {
             OnExisting::Skip if stored.exists => Some("row exists"),
-            OnExisting::Update if stored.digest == Some(digest) && stored.bytes == fused.vector.len() => {
+            OnExisting::Update if stored.digest == Some(digest) && stored.bytes == bytes => {
                 Some("up to date")
             }
             _ => None,
-        };
-        if fate.left.is_some() {
-            fate.status = "skipped";
-            return (fate, None);
-        }
-        fate.status = if stored.exists { "replaced" } else { "inserted" };
-        fate.non_finite = simd::count_non_finite(&fused.vector);
-        let row = FusedRow {
-            source: self.source(fused.used),
-            branches: self.branches(fused.used),
-            digest,
-            vector: fused.vector.into_owned(),
-        };
-        (fate, Some(row))
-    }
-
-    fn used(&self, mask: u32) -> impl Iterator<Item = &Leaf> {
-        let leaves = self.row.space.leaves().iter().enumerate();
-        leaves.filter(move |(index, _)| mask & (1 << index) != 0).map(|(_, leaf)| leaf)
-    }
-
-    fn source(&self, mask: u32) -> String {
-        let joined = |name: fn(&Leaf) -> &str| self.used(mask).map(name).collect::<Vec<_>>().join("+");
-        match &self.row.source {
-            Source::Branches => joined(|leaf| &leaf.name),
-            Source::Models => joined(|leaf| &leaf.model_id),
-            Source::Text(text) => text.clone(),
         }
     }
 
-    /// Branch to model, of those in the vector.
-    fn branches(&self, mask: u32) -> String {
-        let members = self.used(mask).map(|leaf| (leaf.name.clone(), leaf.model_id.clone().into()));
-        serde_json::Value::Object(members.collect()).to_string()
+    fn words(&mut self, mask: u32) -> Rc<Words> {
+        let row = self.row;
+        let words = || {
+            let leaves = row.space.leaves().iter().enumerate();
+            let used: Vec<&Leaf> =
+                leaves.filter(|(index, _)| mask & (1 << index) != 0).map(|(_, leaf)| leaf).collect();
+            let joined =
+                |name: fn(&Leaf) -> &str| used.iter().map(|leaf| name(leaf)).collect::<Vec<_>>().join("+");
+            let source = match &row.source {
+                Source::Branches => joined(|leaf| &leaf.name),
+                Source::Models => joined(|leaf| &leaf.model_id),
+                Source::Text(text) => text.clone(),
+            };
+            let members = used.iter().map(|leaf| (leaf.name.clone(), leaf.model_id.clone().into()));
+            Rc::new(Words { source, branches: serde_json::Value::Object(members.collect()).to_string() })
+        };
+        Rc::clone(self.words.entry(mask).or_insert_with(words))
     }
 
     fn dims(&self, vectors: &[Option<&[u8]>]) -> String {
@@ -179,6 +196,35 @@ impl Run {
             .filter_map(|(leaf, vector)| Some(format!("{} has {} bytes", leaf.name, (*vector)?.len())))
             .collect();
         parts.join(", ")
+    }
+}
+
+/// The rows of one chunk.
+struct Rows<'a> {
+    keys: &'a [Key],
+    rows: std::slice::Iter<'a, FusedRow>,
+}
+
+impl RowSource for Rows<'_> {
+    fn next_row(&mut self, cells: &mut Cells<'_>) -> Result<bool, Fault> {
+        let Some(row) = self.rows.next() else { return Ok(false) };
+        let Some(key) = self.keys.get(row.key) else { return Ok(false) };
+        let known = [&key.instrument, &key.issuer, &key.region, &key.set];
+        cells.text(0, &key.entity);
+        cells.date(1, key.day);
+        for (column, value) in (2..).zip(known) {
+            if let Some(value) = value {
+                cells.text(column, value);
+            }
+        }
+        cells.text(6, &row.words.source);
+        cells.text(7, &row.words.branches);
+        cells.uuid(8, row.digest);
+        cells.bytes(9, row.vector.len(), |out| {
+            out.copy_from_slice(&row.vector);
+            Ok(())
+        })?;
+        Ok(true)
     }
 }
 
@@ -197,6 +243,7 @@ pub fn run(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
+    target.check_privileges(row)?;
     let replaces = matches!(on_existing, OnExisting::Replace | OnExisting::Update) && !target.unique();
     if !target.unique() && on_existing != OnExisting::Append {
         target.lock(row)?;
@@ -210,21 +257,19 @@ pub fn run(
         (OnExisting::Replace, _, _) => Look::Row,
     };
     let last = if replaces { target.last_row(row)? } else { None };
-    let fates = {
-        let fates = vec![None; keys.len()];
-        RUNS.with(|runs| match runs.try_borrow_mut() {
-            Ok(mut runs) => {
-                runs.push(Run { row: row.clone(), on_existing, fates });
-                Ok(())
-            }
-            Err(_) => Err(JointFault::NoRun),
-        })?;
-        let _registered = Registered;
-        target.insert(row, sources, keys, look)?;
-        RUNS.with(|runs| runs.borrow_mut().last_mut().map(|run| std::mem::take(&mut run.fates)))
-    };
-    let fates: Option<Vec<Fate>> = fates.and_then(|fates| fates.into_iter().collect());
-    let fates = fates.ok_or_else(|| Fault::Internal { what: "a joint backfill lost a key".to_owned() })?;
+    let mut run = Run { row, target, sources, on_existing, look, words: HashMap::new(), bytes_each: 0 };
+    let mut fates = Vec::with_capacity(keys.len());
+    // Statements are dear only by the number of their keys: compiling them costs more than it saves.
+    let changed = ChangedSettings::set(&[(c"jit", c"off")]);
+    while fates.len() < keys.len() {
+        let size = match run.bytes_each {
+            0 => FIRST_KEYS,
+            bytes => (CHUNK_BYTES / bytes).clamp(1, MOST_KEYS),
+        };
+        let rest = &keys[fates.len()..];
+        fates.extend(scratch(|| run.chunk(&rest[..size.min(rest.len())]))?);
+    }
+    changed.restore();
     if let Some(last) = last {
         let replaced = keys.iter().zip(&fates).filter(|(_, fate)| fate.status == "replaced");
         let replaced: Vec<&Key> = replaced.map(|(key, _)| key).collect();

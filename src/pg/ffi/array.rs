@@ -137,12 +137,6 @@ impl ItemArray<'_, [u8]> {
         self.shape.check(argument)?;
         Ok(self.items.iter().copied().flatten().collect())
     }
-
-    /// The elements in order, NULLs too. Errors: as [`NumberArray::values`], but for 22004.
-    pub fn values_and_nulls(&self, argument: &'static str) -> Result<Vec<Option<&[u8]>>, Fault> {
-        Shape { first_null: None, ..self.shape }.check(argument)?;
-        Ok(self.items.clone())
-    }
 }
 
 impl ItemArray<'_, str> {

@@ -59,6 +59,13 @@ impl<'t> Iterator for Rows<'t> {
     }
 }
 
+impl<'t> Row<'t> {
+    /// The bytes of a `bytea`, or None for NULL: where the row has them, unless they have to be unpacked.
+    pub fn slice(&self, column: i32) -> Result<Option<&'t [u8]>, Fault> {
+        self.read(column)
+    }
+}
+
 impl Row<'_> {
     fn read<T: FromDatum + IntoDatum>(&self, column: i32) -> Result<Option<T>, Fault> {
         let mut is_null = false;
@@ -91,5 +98,6 @@ macro_rules! readers {
     };
 }
 readers! {
-    text -> String, bytes -> Vec<u8>, date -> Date, int -> i32, long -> i64, float -> f64,
+    text -> String, bytes -> Vec<u8>, date -> Date, int -> i32, long -> i64, float -> f64, bool -> bool,
+    uuid -> pgrx::Uuid,
 }

@@ -65,9 +65,6 @@ pub enum JointFault {
     /// A search through an index of a table that may hold several rows of one entity and date.
     #[error("\"{relation}\" has no unique key, which method \"hnsw\" needs")]
     HnswNeedsKey { relation: String },
-    /// `embed_fuse_branches` called by hand.
-    #[error("embed_fuse_branches can only be called by a running backfill")]
-    NoRun,
     /// An argument that does not fit the space.
     #[error("argument \"{argument}\" has no meaning for entities of type {entity_type}")]
     UnfitArgument { argument: &'static str, entity_type: &'static str },
@@ -110,7 +107,6 @@ pub(super) fn wording(fault: &JointFault) -> Wording {
             .hint("An index holds vectors of one dimension, finite and not zero. Method \"exact\" takes any."),
         JointFault::HnswNeedsKey { .. } => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
             .hint("Create it with SELECT embed_migrate(), or use method \"exact\"."),
-        JointFault::NoRun => Wording::code(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
         JointFault::UnfitArgument { .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE),
         JointFault::UnknownBranch { known, .. } => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .hint(format!("Its branches are {}.", list(known))),

@@ -1,25 +1,25 @@
-//! The rows of a `joint_embeddings` table: the one statement that reads branches, fuses and writes.
+//! The rows of a `joint_embeddings` table: the statement that reads branches, and the one that writes.
 
 use pgrx::datum::{Date, DatumWithOid};
 
 use super::extension::schema;
 use super::joint_form;
 use super::joint_keys::Key;
-use super::query::{execute, select_first};
+use super::query::{execute, required, select_first, select_newest};
 use super::relation::Relation;
 use super::spaces::SpaceRow;
 use crate::engine::Day;
 use crate::engine::joint::space::{EntityType, Leaf, Table};
 use crate::pg::backfill::OnExisting;
-use crate::pg::ffi::guc::ChangedSettings;
 use crate::pg::ffi::regclass::Regclass;
+use crate::pg::ffi::staged::{RowSource, with_rows};
 use crate::pg::ffi::transaction;
 use crate::pg::report::Fault;
 
 /// Columns of ours, filled where the table has them: name, its value.
 const LINEAGE: [(&str, &str); 3] = [
-    ("branches", "f.branches::pg_catalog.jsonb"),
-    ("input_digest", "f.digest"),
+    ("branches", "k.branches::pg_catalog.jsonb"),
+    ("input_digest", "k.digest"),
     ("computed_at", "pg_catalog.now()"),
 ];
 
@@ -32,6 +32,11 @@ const KEYS: &str = "ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_cata
 
 /// The window of a numeric row.
 const WINDOW: &str = "(t.window_spec OPERATOR(pg_catalog.->>) 'window_days')";
+
+/// The shape of a staged row; `backfill::joint` fills its cells in this order.
+const STAGED: &str = "k(entity pg_catalog.text, day pg_catalog.date, instrument pg_catalog.text, \
+    issuer pg_catalog.text, region pg_catalog.text, scenario_set pg_catalog.text, source pg_catalog.text, \
+    branches pg_catalog.text, digest pg_catalog.uuid, vector pg_catalog.bytea)";
 
 /// Arguments before those of the branches.
 const FIXED: usize = 10;
@@ -52,6 +57,28 @@ pub enum Look {
     Row,
     /// What it was made from, too.
     Digest,
+}
+
+/// The row that a key has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Whether there is one.
+    pub exists: bool,
+    /// Digest of the branches that it was made from, where it is known and asked for.
+    pub digest: Option<[u8; 16]>,
+    /// Length of its vector.
+    pub bytes: usize,
+}
+
+/// What was found for a key.
+#[derive(Debug)]
+pub struct Found<'t> {
+    /// The key, by its place.
+    pub key: usize,
+    /// The row that it has.
+    pub stored: Stored,
+    /// The vectors of its branches, in their order.
+    pub vectors: Vec<Option<&'t [u8]>>,
 }
 
 /// The tables that branches are read from.
@@ -169,49 +196,83 @@ impl JointTarget {
         execute(&sql, &args)
     }
 
-    /// Reads the branches of every key, fuses them through `embed_fuse_branches`, and writes what comes of
-    /// it: one statement.
-    pub fn insert(&self, row: &SpaceRow, sources: &Sources, keys: &[Key], look: Look) -> Result<u64, Fault> {
+    /// The vectors of the branches of every key, in the order of the keys, while `read` runs: one statement, which sees what
+    /// was committed until now.
+    pub fn branches(
+        &self,
+        row: &SpaceRow,
+        sources: &Sources,
+        keys: &[Key],
+        look: Look,
+        read: impl FnOnce(&[Found<'_>]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         let mut args: Vec<DatumWithOid<'static>> = key_args(keys);
-        args.extend::<[DatumWithOid<'static>; 3]>([
-            row.joint_type.clone().into(),
-            row.model_id.clone().into(),
-            row.entity_type.name().into(),
-        ]);
+        args.extend(space_args(row));
         let leaves = row.space.leaves();
         let joins: Vec<String> = leaves
             .iter()
             .enumerate()
             .map(|(index, leaf)| self.branch(index, leaf, sources, &mut args))
             .collect::<Result<_, Fault>>()?;
-        let vectors: Vec<String> = (0..leaves.len()).map(|index| format!("b{index}.vector")).collect();
+        let vectors: String = (0..leaves.len()).map(|index| format!(", b{index}.vector")).collect();
         let (stored, existing) = self.existing(look);
+        let joins = joins.join(" ");
+        // No ORDER BY, which would sort vectors: loops keep the order of the keys.
+        let sql = format!("SELECT k.n, {stored}{vectors} FROM {KEYS} {joins}{existing}");
+        select_newest(&sql, &args, |rows| {
+            let mut found = Vec::with_capacity(keys.len());
+            for row in rows {
+                found.push(Found {
+                    key: usize::try_from(required(row.long(1)?)? - 1).unwrap_or(usize::MAX),
+                    stored: Stored {
+                        exists: row.bool(2)?.unwrap_or(false),
+                        digest: row.uuid(3)?.map(|digest| *digest.as_bytes()),
+                        bytes: row.int(4)?.map_or(0, |bytes| bytes.unsigned_abs() as usize),
+                    },
+                    vectors: (5..)
+                        .take(leaves.len())
+                        .map(|column| row.slice(column))
+                        .collect::<Result<_, _>>()?,
+                });
+            }
+            found.sort_by_key(|found| found.key);
+            read(&found)
+        })
+    }
+
+    /// Writes the rows of `source`, over those that their keys have where the table has a unique key.
+    pub fn insert(&self, row: &SpaceRow, source: &mut dyn RowSource) -> Result<u64, Fault> {
+        let sql = self.insert_sql(row)?;
+        let args = space_args(row);
+        with_rows(source, || execute(&sql, &args))
+    }
+
+    /// Raises 42501 where the caller lacks a privilege to insert or to overwrite, whether or not it comes to that. Plans
+    /// the statement, and does not run it.
+    pub fn check_privileges(&self, row: &SpaceRow) -> Result<(), Fault> {
+        execute(&format!("EXPLAIN {}", self.insert_sql(row)?), &space_args(row)).map(|_| ())
+    }
+
+    fn insert_sql(&self, row: &SpaceRow) -> Result<String, Fault> {
         let (key_names, key_values) = match joint_form::has_entity_columns(&self.relation) {
-            true => (", entity_type, entity_id", ", $10, k.entity"),
+            true => (", entity_type, entity_id", ", $3, k.entity"),
             false => ("", ""),
         };
         let lineage: Vec<_> = LINEAGE.iter().filter(|(name, _)| self.relation.has_column(name)).collect();
-        let sql = format!(
+        Ok(format!(
             "INSERT INTO {target} (joint_type, as_of_date, entity_scope, model_id, vector{key_names}{names}) \
-             SELECT $8, k.day, {scope}, $9, f.vector{key_values}{values} FROM {KEYS} {joins}{existing} \
-             CROSS JOIN LATERAL {schema}.embed_fuse_branches(k.n, {stored}, ARRAY[{vectors}]) AS f{conflict}",
+             SELECT $1, k.day, {scope}, $2, k.vector{key_values}{values} \
+             FROM {schema}.embed_staged_rows() AS {STAGED}{conflict}",
             target = self.relation.sql,
             names = lineage.iter().map(|(name, _)| format!(", {name}")).collect::<String>(),
             values = lineage.iter().map(|(_, value)| format!(", {value}")).collect::<String>(),
             scope = scope_sql(row),
-            joins = joins.join(" "),
             schema = schema()?,
-            vectors = vectors.join(", "),
             conflict = self.conflict(&lineage),
-        );
-        // One execution, dear only by the number of keys: compiling it costs more than it saves.
-        let changed = ChangedSettings::set(&[(c"jit", c"off")]);
-        let written = execute(&sql, &args)?;
-        changed.restore();
-        Ok(written)
+        ))
     }
 
-    /// What `embed_fuse_branches` is told of a key's row, and the join that finds it.
+    /// The columns of [`Stored`], and the join that finds them.
     fn existing(&self, look: Look) -> (&'static str, String) {
         const COLUMNS: &str = "e.there, e.digest, e.bytes";
         let rows = format!("FROM {} t WHERE {}", self.relation.sql, self.key_condition("$8", "$9", "$10"));
@@ -355,9 +416,14 @@ fn scope_sql(row: &SpaceRow) -> String {
         })
         .collect();
     format!(
-        "pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('entity_type', $10{keys}, \
-         'source', f.source, 'as_of_date', pg_catalog.to_char(k.day, 'YYYY-MM-DD')))"
+        "pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('entity_type', $3{keys}, \
+         'source', k.source, 'as_of_date', pg_catalog.to_char(k.day, 'YYYY-MM-DD')))"
     )
+}
+
+/// Joint type, model and kind of entity.
+fn space_args(row: &SpaceRow) -> [DatumWithOid<'static>; 3] {
+    [row.joint_type.clone().into(), row.model_id.clone().into(), row.entity_type.name().into()]
 }
 
 fn key_args(keys: &[Key]) -> Vec<DatumWithOid<'static>> {

@@ -73,6 +73,16 @@ pub fn select_first<T>(
     Ok(select(sql, args, map)?.into_iter().next())
 }
 
+/// As [`select`], for a writer's statement: it sees what the transaction has done and what others have committed until
+/// now. `read` gets all rows, which lie where they are until it is done.
+pub fn select_newest<T>(
+    sql: &str,
+    args: &[DatumWithOid<'_>],
+    read: impl FnOnce(Rows<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    Spi::connect_mut(|client| read(Rows::of(&keep_code(|| client.update(sql, None, args))?)))
+}
+
 /// Runs a writing statement; the number of rows it wrote.
 ///
 /// From here on every query of the transaction sees what others have committed before it began, not before

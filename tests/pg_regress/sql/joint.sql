@@ -50,8 +50,7 @@ SELECT fails('SELECT * FROM ' || call) AS calls
     $$backfill_joint('PORTFOLIO_CORE_V0')$$, $$backfill_joint('PORTFOLIO_CORE_V0', '2025-01-31', region => 'US')$$,
     $$backfill_joint('STAB_FRAGILITY_V0', '2025-01-31')$$, $$backfill_joint('PORTFOLIO_CORE_V0', '2025-01-31', branch_models => '{"x": "y"}')$$,
     $$backfill_joint_portfolios('2025-01-31', numeric_model_id => '')$$, $$backfill_joint_portfolios('2025-01-31', on_existing => 'never')$$,
-    $$backfill_joint_portfolios('2025-01-31', on_existing => 'append')$$, $$backfill_numeric_scenario('NONE')$$,
-    $$embed_fuse_branches(1, NULL, NULL, NULL, NULL)$$]) AS call;
+    $$backfill_joint_portfolios('2025-01-31', on_existing => 'append')$$, $$backfill_numeric_scenario('NONE')$$]) AS call;
 
 SELECT register_joint_space('TWICE_V1', 'twice-v1', 'PORTFOLIO', '[
     {"name": "one", "table": "numeric_window_embeddings", "entity_type": "PORTFOLIO", "model_id": "num-portfolio-core-v1"},

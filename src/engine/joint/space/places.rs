@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::super::super::error::{Error, Result};
 use super::super::super::fit::Components;
 use super::super::super::vector::{MAX_DIM, VectorRef};
-use super::super::concat::Place;
+use super::super::concat::{Place, Placed, place_all};
+use super::fuse::Gathered;
 use super::{Branch, Fused, Fusion, JOINT_DIM, Node, Part, invalid};
 
 /// Places are for concatenated groups only, and must fit.
@@ -47,22 +48,59 @@ pub(super) fn bind<E>(
     Ok(())
 }
 
-/// Places every branch that is there; a vector has at least [`JOINT_DIM`] components.
-pub(super) fn concatenate<'a>(nodes: &[Node], parts: Vec<Option<Fused<'a>>>) -> Result<Option<Fused<'a>>> {
-    let vectors = parts.iter().map(|part| part.as_ref().map(|part| VectorRef::new(&part.vector)).transpose());
-    let vectors = vectors.collect::<Result<Vec<_>>>()?;
+/// Places the branches of every key; a vector has at least [`JOINT_DIM`] components.
+pub(super) fn concatenate_all<'a>(nodes: &[Node], keys: Vec<Gathered<'a>>) -> Vec<Result<Option<Fused<'a>>>> {
     let places: Vec<Place> = nodes.iter().map(|node| node.place.clone()).collect();
+    let mut columns: Vec<_> =
+        places.iter().enumerate().map(|(index, place)| column(&keys, index, place)).collect();
+    keys.iter()
+        .map(|key| {
+            let placed: Vec<_> = columns.iter_mut().filter_map(Iterator::next).collect();
+            match key {
+                Err(error) => Err(error.clone()),
+                Ok(None) => Ok(None),
+                Ok(Some(parts)) => concatenate(nodes, &places, parts, placed),
+            }
+        })
+        .collect()
+}
+
+/// The branch `index` of every key, in its place.
+fn column(keys: &[Gathered<'_>], index: usize, place: &Place) -> std::vec::IntoIter<Result<Placed>> {
+    let vectors: Vec<Option<Result<VectorRef<'_>>>> = keys.iter().map(|key| vector(key, index)).collect();
+    let sound: Vec<_> = vectors.iter().map(|vector| vector.as_ref()?.as_ref().ok().copied()).collect();
+    let mut placed = place_all(&sound, place);
+    for (placed, vector) in placed.iter_mut().zip(vectors) {
+        if let Some(Err(error)) = vector {
+            *placed = Err(error);
+        }
+    }
+    placed.into_iter()
+}
+
+fn vector<'k>(key: &'k Gathered<'_>, index: usize) -> Option<Result<VectorRef<'k>>> {
+    let parts = key.as_ref().ok()?.as_ref()?;
+    parts.get(index)?.as_ref().map(|part| VectorRef::new(&part.vector))
+}
+
+fn concatenate<'a>(
+    nodes: &[Node],
+    places: &[Place],
+    parts: &[Option<Fused<'a>>],
+    placed: Vec<Result<Placed>>,
+) -> Result<Option<Fused<'a>>> {
+    let placed = placed.into_iter().collect::<Result<Vec<_>>>()?;
     let dims = places.iter().map(|place| place.dims).sum::<usize>().max(JOINT_DIM);
     let mut out = vec![0; dims * 4];
-    let present = match super::super::concat::concatenate(&vectors, &places, &mut out) {
+    match super::super::concat::concatenate(&placed, places, &mut out) {
         // Vectors without a direction count as missing.
         Err(Error::ZeroWeights) => return Ok(None),
-        present => present?,
-    };
+        done => done?,
+    }
     let mut used = 0;
-    for ((there, part), node) in present.iter().zip(&parts).zip(nodes) {
-        match (there, part) {
-            (true, Some(part)) => used |= part.used,
+    for ((placed, part), node) in placed.iter().zip(parts).zip(nodes) {
+        match (placed, part) {
+            (Some(_), Some(part)) => used |= part.used,
             _ if node.required => return Ok(None),
             _ => {}
         }

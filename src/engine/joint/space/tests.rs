@@ -1,5 +1,6 @@
 //! Tests of joint spaces: every key validated, every combination of missing branches.
 
+use super::super::super::vector::VectorRef;
 use super::*;
 
 const PROFILE: &str = r#"[
@@ -182,4 +183,27 @@ fn places_are_checked_and_filled() {
     let placed = PROFILE.replace("\"name\": \"text\"", "\"name\": \"text\", \"dims\": 3");
     let blend = Space::from_json(EntityType::Issuer, Fusion::Blend, &placed);
     assert!(blend.is_err());
+}
+
+#[test]
+fn many_keys_are_fused_as_each_would_be_alone() {
+    let json = r#"[
+        {"name": "numbers", "required": true, "dims": 6, "seed": 3, "fusion": "average", "branches": [
+            {"name": "one", "table": "numeric_window_embeddings", "entity_type": "INSTRUMENT", "model_id": "n"},
+            {"name": "two", "table": "numeric_window_embeddings", "entity_type": "INSTRUMENT", "model_id": "m"}]},
+        {"name": "words", "dims": 2, "table": "text_embeddings", "entity_type": "ISSUER", "model_id": "t",
+         "source_type": "PROFILE"}]"#;
+    let space = Space::from_json(EntityType::Issuer, Fusion::Concat, json).unwrap();
+    let vector = |key: usize, leaf: usize| -> Option<Vec<u8>> {
+        let dim = if key % 5 == leaf { 9 } else { 20 };
+        let value = |i: usize| ((key * 60 + leaf * 20 + i) as f32).sin();
+        (key % 7 != leaf).then(|| bytes(&(0..dim).map(value).collect::<Vec<_>>()))
+    };
+    let stored: Vec<Vec<_>> = (0..40).map(|key| (0..3).map(|leaf| vector(key, leaf)).collect()).collect();
+    let keys: Vec<Vec<_>> = stored.iter().map(|key| key.iter().map(Option::as_deref).collect()).collect();
+    let keys: Vec<_> = keys.iter().map(Vec::as_slice).collect();
+    let alone: Vec<_> = keys.iter().map(|vectors| space.fuse(vectors)).collect();
+    assert_eq!(space.fuse_all(&keys), alone);
+    assert!(alone.iter().any(Result::is_err) && alone.iter().any(|fused| matches!(fused, Ok(Some(_)))));
+    assert_eq!(space.fuse_all(&[]), []);
 }

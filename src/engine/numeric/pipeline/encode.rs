@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::super::super::day::Day;
 use super::super::super::error::Error;
 use super::super::super::linear::normalise;
+use super::super::super::simd::{Wide, wide};
 use super::super::market::{MarketDay, MarketWindow};
 use super::super::model::{Made, Refused};
 use super::super::series::PriceSeries;
@@ -128,12 +129,14 @@ impl Cells {
         }
     }
 
-    /// The cells' values out of those of all rows; NaN where a cell is empty.
-    fn pick(&self, column: &[f64]) -> Vec<f64> {
+    /// The cells' values out of those of all rows, into `values`; NaN where a cell is empty.
+    #[inline(always)]
+    fn pick(&self, column: &[f64], values: &mut Vec<f64>) {
+        values.clear();
         match self {
-            Self::Run(range) => column[range.clone()].to_vec(),
+            Self::Run(range) => values.extend_from_slice(&column[range.clone()]),
             Self::Sparse(cells) => {
-                cells.iter().map(|cell| cell.map_or(f64::NAN, |row| column[row])).collect()
+                values.extend(cells.iter().map(|cell| cell.map_or(f64::NAN, |row| column[row])))
             }
         }
     }
@@ -156,29 +159,47 @@ impl<'a> PipelineRows<'a> {
         as_of: Day,
         market: Option<&MarketWindow>,
     ) -> std::result::Result<(Vec<f64>, Encoded), Refusal> {
+        wide(Components { rows: self, as_of, market })
+    }
+
+    /// The vector of `as_of`, for which `context` was made.
+    ///
+    /// Errors: [`Refused`].
+    pub fn make(&self, as_of: Day, context: &DayContext) -> std::result::Result<Made, Refused> {
+        wide(Make { rows: self, as_of, context })
+    }
+
+    #[inline(always)]
+    fn components_wide(
+        &self,
+        as_of: Day,
+        market: Option<&MarketWindow>,
+    ) -> std::result::Result<(Vec<f64>, Encoded), Refusal> {
         let grid = self.grid(as_of, market)?;
         let spec = self.model.spec();
         let (window_days, channels) = (self.model.window_days(), spec.channels.len());
         let columns = self.rows.values(grid.cells.span());
-        let mut flat = Vec::with_capacity(self.model.flat_dim().max(self.model.dim()));
-        flat.resize(self.model.flat_dim(), 0.0);
-        let mut present = vec![false; grid.cells.len()];
+        let mut flat = vec![0.0; self.model.flat_dim()];
+        let mut found = Found::new(grid.cells.len(), channels);
+        let (mut values, mut means) = (Vec::new(), Vec::new());
         for (index, channel) in spec.channels.iter().enumerate() {
             let column = columns.column(index);
             match &grid.cells {
                 Cells::Run(range) if channel.is_daily() => {
-                    lay(spec.layout, (index, channels), &column[range.clone()], &mut present, &mut flat);
+                    lay(spec.layout, (index, channels), &column[range.clone()], &mut flat);
+                    found.add(&column[range.clone()]);
                 }
                 cells => {
-                    let mut values = cells.pick(column);
+                    cells.pick(column, &mut values);
                     if !channel.is_daily() {
-                        self.scale(channel, &mut values, cells, market);
+                        self.scale(channel, &mut values, &mut means, cells, market);
                     }
-                    lay(spec.layout, (index, channels), &values, &mut present, &mut flat);
+                    lay(spec.layout, (index, channels), &values, &mut flat);
+                    found.add(&values);
                 }
             }
         }
-        let found = present.iter().filter(|&&there| there).count();
+        let found = found.count();
         if found < self.model.min_days() {
             return Err(self.too_few(found, as_of));
         }
@@ -189,32 +210,25 @@ impl<'a> PipelineRows<'a> {
         Ok((flat, Encoded { rows: found, missing: window_days - found, last_day: grid.last_day }))
     }
 
-    /// The vector of `as_of`, for which `context` was made.
-    ///
-    /// Errors: [`Refused`].
-    pub fn make(&self, as_of: Day, context: &DayContext) -> std::result::Result<Made, Refused> {
+    #[inline(always)]
+    fn make_wide(&self, as_of: Day, context: &DayContext) -> std::result::Result<Made, Refused> {
         let needs_market = self.model.spec().market.is_some() || self.model.factors().is_some();
         if needs_market && context.market.is_none() && context.projection.is_none() {
             return Err(Refused { rows: 0, error: Error::NeedsMarket });
         }
         let refused =
             |refusal: Refusal, rows| Refused { rows: refusal.rows().unwrap_or(rows), error: refusal.into() };
-        let (flat, encoded) =
-            self.components(as_of, context.market.as_ref()).map_err(|refusal| refused(refusal, 0))?;
-        let mut vector = match &context.projection {
-            Some(projection) => {
-                let mut vector = vec![0.0; self.model.dim()];
-                let projected = projection.project(&flat, &mut vector);
-                projected.map_err(|error| Refused { rows: encoded.rows, error })?;
-                vector
-            }
-            None => {
-                let mut vector = flat;
-                vector.resize(self.model.dim(), 0.0);
-                vector
-            }
-        };
-        let mut bytes = vec![0; vector.len() * 4];
+        let (mut vector, encoded) =
+            self.components_wide(as_of, context.market.as_ref()).map_err(|refusal| refused(refusal, 0))?;
+        if let Some(projection) = &context.projection {
+            let mut projected = vec![0.0; self.model.dim()];
+            let done = projection.project(&vector, &mut projected);
+            done.map_err(|error| Refused { rows: encoded.rows, error })?;
+            vector = projected;
+        }
+        // What is behind the components is 0 and stays so.
+        vector.truncate(self.model.dim());
+        let mut bytes = vec![0; self.model.dim() * 4];
         let normalise = self.model.spec().normalise;
         finish(normalise, &mut vector, &mut bytes).map_err(|refusal| refused(refusal, encoded.rows))?;
         Ok(Made {
@@ -240,20 +254,21 @@ impl<'a> PipelineRows<'a> {
     fn digest(&self, as_of: Day, context: &DayContext) -> [u8; 16] {
         let from = as_of.minus_days(self.model.read_back_days());
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-        let rows = self.rows.rows();
-        let start = rows.partition_point(|row| row.day < from);
-        let end = rows.partition_point(|row| row.day <= as_of).max(start);
+        let dates = &self.rows.dates;
+        let start = dates.partition_point(|&day| day < from.0);
+        let end = dates.partition_point(|&day| day <= as_of.0).max(start);
         hasher.update(self.rows.packed(start..end));
         hasher.update(&context.digest.to_le_bytes());
         hasher.digest128().to_be_bytes()
     }
 
     /// Which row fills which day. Days are the market's sessions, or the instrument's own usable rows.
+    #[inline(always)]
     fn grid(&self, as_of: Day, market: Option<&MarketWindow>) -> std::result::Result<Grid, Refusal> {
         let rows = self.rows.rows();
         let from = as_of.minus_days(self.model.look_back_days());
-        let end = rows.partition_point(|row| row.day <= as_of);
-        let start = rows.partition_point(|row| row.day < from).min(end);
+        let end = self.rows.dates.partition_point(|&day| day <= as_of.0);
+        let start = self.rows.dates.partition_point(|&day| day < from.0).min(end);
         let Some(last) = (start..end).rev().find(|&row| self.rows.is_usable(row)) else {
             return Err(self.too_few(0, as_of));
         };
@@ -269,6 +284,7 @@ impl<'a> PipelineRows<'a> {
     }
 
     /// The newest usable rows of `range`, as many as the window has days.
+    #[inline(always)]
     fn newest(&self, range: Range<usize>) -> Cells {
         let window_days = self.model.window_days();
         let run = range.end.saturating_sub(window_days).max(range.start)..range.end;
@@ -282,12 +298,13 @@ impl<'a> PipelineRows<'a> {
     }
 
     /// The usable rows of `range` on the days of the market.
+    #[inline(always)]
     fn sessions(&self, market: &MarketWindow, range: Range<usize>) -> Cells {
         let rows = self.rows.rows();
         let sessions = &market.days;
-        let first = sessions
-            .first()
-            .map_or(0, |first| range.start + rows[range.clone()].partition_point(|row| row.day < first.day));
+        let first = sessions.first().map_or(0, |first| {
+            range.start + self.rows.dates[range.clone()].partition_point(|&day| day < first.day.0)
+        });
         let run = first..first + sessions.len();
         let same = |dates: &[i32]| dates.iter().zip(&market.dates).fold(true, |same, (a, b)| same & (a == b));
         if run.end <= range.end && self.rows.are_usable(&run) && same(&self.rows.dates[run.clone()]) {
@@ -303,39 +320,55 @@ impl<'a> PipelineRows<'a> {
         Cells::Sparse(sessions.iter().map(find).collect())
     }
 
-    /// Takes the market out of a channel's values and scales them.
-    fn scale(&self, channel: &Channel, values: &mut [f64], cells: &Cells, market: Option<&MarketWindow>) {
+    /// Takes the market out of a channel's values and scales them; `means`: memory to work in.
+    #[inline(always)]
+    fn scale(
+        &self,
+        channel: &Channel,
+        values: &mut [f64],
+        means: &mut Vec<f64>,
+        cells: &Cells,
+        market: Option<&MarketWindow>,
+    ) {
         if channel.feature == DayFeature::LogPrice {
             let newest = values.iter().rev().find(|value| !value.is_nan()).copied().unwrap_or(0.0);
             values.iter_mut().for_each(|value| *value -= newest);
         }
         if let Some(market) = market.filter(|_| channel.needs_market()) {
-            standard::against_market(channel, values, &self.means(cells, market), market);
+            self.means(cells, market, means);
+            standard::against_market(channel, values, means, market);
         }
         standard::finish(channel, values);
     }
 
-    /// Mean return of the others on the day of each cell; 0 where a cell is empty.
-    fn means(&self, cells: &Cells, market: &MarketWindow) -> Vec<f64> {
+    /// Mean return of the others on the day of each cell, into `means`; 0 where a cell is empty.
+    #[inline(always)]
+    fn means(&self, cells: &Cells, market: &MarketWindow, means: &mut Vec<f64>) {
         let mut others = self.others.borrow_mut();
         others.resize(self.rows.rows().len(), f64::NAN);
         let fill = |known: &mut f64, row: usize, day: &MarketDay| {
             if known.is_nan() {
                 *known = day.mean_of_others(self.rows.returns[row].filter(|_| self.in_universe));
             }
-            *known
         };
+        means.clear();
         match cells {
             Cells::Run(range) => {
-                let known = others[range.clone()].iter_mut().zip(range.clone());
-                known.zip(&market.days).for_each(|((known, row), day)| {
-                    fill(known, row, day);
-                });
-                others[range.clone()].to_vec()
+                let known = &mut others[range.clone()];
+                if standard::count(known) < known.len() {
+                    let days = known.iter_mut().zip(range.clone()).zip(&market.days);
+                    days.for_each(|((known, row), day)| fill(known, row, day));
+                }
+                means.extend_from_slice(known);
             }
             Cells::Sparse(cells) => {
-                let days = cells.iter().zip(&market.days);
-                days.map(|(cell, day)| cell.map_or(0.0, |row| fill(&mut others[row], row, day))).collect()
+                means.extend(cells.iter().zip(&market.days).map(|(cell, day)| match *cell {
+                    Some(row) => {
+                        fill(&mut others[row], row, day);
+                        others[row]
+                    }
+                    None => 0.0,
+                }))
             }
         }
     }
@@ -348,16 +381,71 @@ impl<'a> PipelineRows<'a> {
     }
 }
 
+/// Which days have a value of any channel.
+struct Found {
+    days: Vec<bool>,
+    /// How many, where that is known without asking day by day.
+    count: Option<usize>,
+    channels: usize,
+}
+
+impl Found {
+    fn new(days: usize, channels: usize) -> Self {
+        Self { days: if channels > 1 { vec![false; days] } else { Vec::new() }, count: None, channels }
+    }
+
+    /// Adds the values of a channel.
+    #[inline(always)]
+    fn add(&mut self, values: &[f64]) {
+        let there = standard::count(values);
+        if there == values.len() || self.channels == 1 {
+            self.count = Some(there);
+        } else if self.count.is_none() {
+            self.days.iter_mut().zip(values).for_each(|(there, value)| *there |= !value.is_nan());
+        }
+    }
+
+    fn count(self) -> usize {
+        self.count.unwrap_or_else(|| self.days.into_iter().filter(|&there| there).count())
+    }
+}
+
+/// [`PipelineRows::components`], compiled for the CPU at hand.
+struct Components<'r, 'a> {
+    rows: &'r PipelineRows<'a>,
+    as_of: Day,
+    market: Option<&'r MarketWindow>,
+}
+
+impl Wide for Components<'_, '_> {
+    type Output = std::result::Result<(Vec<f64>, Encoded), Refusal>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        self.rows.components_wide(self.as_of, self.market)
+    }
+}
+
+/// [`PipelineRows::make`], likewise.
+struct Make<'r, 'a> {
+    rows: &'r PipelineRows<'a>,
+    as_of: Day,
+    context: &'r DayContext,
+}
+
+impl Wide for Make<'_, '_> {
+    type Output = std::result::Result<Made, Refused>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        self.rows.make_wide(self.as_of, self.context)
+    }
+}
+
 /// Puts the values of a channel, oldest first, into their places among the components; `channel`: which of
-/// how many. What is missing is left 0; days that have a value become `present`.
-fn lay(
-    layout: Layout,
-    (channel, channels): (usize, usize),
-    values: &[f64],
-    present: &mut [bool],
-    flat: &mut [f64],
-) {
-    present.iter_mut().zip(values).for_each(|(there, value)| *there |= !value.is_nan());
+/// how many. What is missing is left 0.
+#[inline(always)]
+fn lay(layout: Layout, (channel, channels): (usize, usize), values: &[f64], flat: &mut [f64]) {
     let newest_first = values.iter().rev().map(|&value| if value.is_nan() { 0.0 } else { value });
     let window_days = flat.len() / channels;
     match layout {
@@ -377,9 +465,11 @@ fn lay(
     }
 }
 
-/// Brings `vector` to unit length if asked, and writes it as float32; `out` is of no use after an error.
+/// Brings `vector` to unit length if asked, and writes it as float32; `out` may be longer, and is of no use after an
+/// error.
 ///
 /// Errors: [`Refusal::Flat`], [`Refusal::NonFinite`].
+#[inline(always)]
 pub(crate) fn finish(
     rule: Normalise,
     vector: &mut [f64],

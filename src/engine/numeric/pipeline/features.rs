@@ -3,10 +3,15 @@
 use std::cell::{Ref, RefCell};
 use std::ops::Range;
 
-use super::super::market::{as_number, for_each_return, usable};
+use super::super::super::logarithm::ln_lanes;
+use super::super::super::simd::{Wide, wide};
+use super::super::market::{as_number, returns, usable};
 use super::super::series::{PriceSeries, ROW_BYTES, Row};
 use super::spec::{Channel, DayFeature, PipelineSpec};
 use super::standard;
+
+/// Rows whose values are computed beyond those asked for, once somebody has come back for more.
+const AHEAD: usize = 64;
 
 /// Trading days of a year, by convention.
 const YEAR: f64 = 252.0;
@@ -82,41 +87,20 @@ impl Column {
         span.len() - (self.missing[span.end] - self.missing[span.start]) as usize
     }
 
-    /// Lowest and highest value of `span`; NaN when fewer than half of `days` are there.
-    fn extremes(&self, span: Range<usize>, days: usize) -> (f64, f64) {
-        if self.count(&span) * 2 < days {
-            return (f64::NAN, f64::NAN);
-        }
-        let (mut low, mut high) = ([f64::INFINITY; 8], [0.0f64; 8]);
-        // A comparison with NaN is false, so what is missing changes nothing.
-        let mut take = |lane: usize, value: f64| {
-            low[lane] = if value < low[lane] { value } else { low[lane] };
-            high[lane] = if value > high[lane] { value } else { high[lane] };
-        };
-        let (blocks, tail) = self.values[span].as_chunks::<8>();
-        blocks.iter().for_each(|block| (0..8).for_each(|lane| take(lane, block[lane])));
-        tail.iter().enumerate().for_each(|(lane, &value)| take(lane, value));
-        (low.into_iter().fold(f64::INFINITY, f64::min), high.into_iter().fold(0.0, f64::max))
-    }
-
-    /// Mean of `f` over the values of `span` that are there, in order; NaN when fewer than half of `days` are.
-    fn mean(&self, span: Range<usize>, days: usize, f: impl Fn(f64) -> f64) -> f64 {
-        let count = self.count(&span);
-        if count == 0 || count * 2 < days {
-            return f64::NAN;
-        }
-        let values = self.values[span].iter().map(|&value| if value.is_nan() { 0.0 } else { f(value) });
-        values.fold(0.0, |sum, value| sum + value) / count as f64
+    /// Whether at least half of `days` values are there in `span`.
+    fn is_half(&self, span: &Range<usize>, days: usize) -> bool {
+        let count = self.count(span);
+        count > 0 && count * 2 >= days
     }
 }
 
 impl Rows {
     /// Takes a sorted series.
     pub(crate) fn new(series: PriceSeries, spec: &PipelineSpec) -> Self {
-        let mut returns = vec![None; series.len()];
-        for_each_return(series.rows(), spec.window.max_gap_days, |index, rounded| {
-            returns[index] = Some(rounded)
-        });
+        let mut known = vec![None; series.len()];
+        for (index, rounded) in returns(series.rows(), spec.window.max_gap_days) {
+            known[index] = Some(rounded);
+        }
         let mut packed = vec![0; series.packed_len()];
         series.pack(&mut packed);
         let rows = series.rows();
@@ -131,7 +115,7 @@ impl Rows {
         Self {
             price: Column::new(rows.iter().map(|row| positive(row.price)).collect()),
             volume: Column::new(rows.iter().map(|row| positive(row.volume)).collect()),
-            log_return: Column::new(returns.iter().map(number).collect()),
+            log_return: Column::new(known.iter().map(number).collect()),
             rules: spec.channels.iter().map(rule).collect(),
             values: RefCell::new(Values {
                 done: 0..0,
@@ -140,7 +124,7 @@ impl Rows {
             dates: rows.iter().map(|row| row.day.0).collect(),
             series,
             packed,
-            returns,
+            returns: known,
         }
     }
 
@@ -151,19 +135,21 @@ impl Rows {
         let known = range.is_empty() || (done.start <= range.start && range.end <= done.end);
         if !known {
             let mut values = self.values.borrow_mut();
-            let whole = match done.is_empty() {
-                true => range,
-                false => done.start.min(range.start)..done.end.max(range.end),
-            };
-            let (before, after) = match done.is_empty() {
-                true => (whole.clone(), 0..0),
-                false => (whole.start..done.start, done.end..whole.end),
+            // Who comes back for a later row will want those behind it, too.
+            let ahead = (done.end + AHEAD).min(self.rows().len());
+            let parts = match done.is_empty() {
+                true => [range, 0..0],
+                false if range.end > done.end => {
+                    [range.start.min(done.start)..done.start, done.end..range.end.max(ahead)]
+                }
+                false => [range.start..done.start, done.end..done.end],
             };
             for (rule, column) in self.rules.iter().zip(&mut values.columns) {
-                let fresh = before.clone().chain(after.clone());
-                fresh.for_each(|index| column[index] = self.compute(rule, index));
+                for part in parts.iter().filter(|part| !part.is_empty()) {
+                    wide(Compute { rows: self, rule, first: part.start, out: &mut column[part.clone()] });
+                }
             }
-            values.done = whole;
+            values.done = parts[0].start..parts[1].end.max(parts[0].end);
         }
         self.values.borrow()
     }
@@ -188,69 +174,195 @@ impl Rows {
         range.end <= self.rows().len() && self.price.count(range) == range.len()
     }
 
-    /// The value of row `index`: it depends on no row after it.
-    fn compute(&self, rule: &Rule, index: usize) -> f64 {
-        let Rule { channel, feature, days, history } = rule;
-        let value = match *feature {
-            DayFeature::Price => self.price.at(index),
-            // The newest price is taken off when the window is known.
-            DayFeature::LogPrice => libm::log(self.price.at(index)),
-            DayFeature::LogReturn => self.log_return.at(index),
-            DayFeature::AbsReturn => self.log_return.at(index).abs(),
-            DayFeature::Volume => self.volume.at(index),
-            DayFeature::LogVolume => libm::log(self.volume.at(index)),
-            DayFeature::DollarVolume => libm::log(self.price.at(index) * self.volume.at(index)),
-            _ => self.rolling(*feature, *days, self.span(*days, *history, index)),
+    /// Where the last `days` rows up to each of `rows` begin, of those at most `history` calendar days older.
+    fn starts(&self, rule: &Rule, rows: Range<usize>) -> Vec<usize> {
+        let start = |index: usize| {
+            let from = self.rows()[index].day.minus_days(rule.history);
+            let start = (index + 1).saturating_sub(rule.days);
+            start + self.rows()[start..index].partition_point(|row| row.day < from)
         };
-        match value.is_finite() {
-            true if channel.is_daily() => standard::finish_day(channel, value),
-            true => value,
-            false => f64::NAN,
+        rows.map(start).collect()
+    }
+}
+
+/// The values of a channel on the rows from `first` on, as many as `out` has places. None depends on a later row.
+struct Compute<'r> {
+    rows: &'r Rows,
+    rule: &'r Rule,
+    first: usize,
+    out: &'r mut [f64],
+}
+
+impl Wide for Compute<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        let (rows, span) = (self.rows, self.first..self.first + self.out.len());
+        match self.rule.feature {
+            DayFeature::Price => self.out.copy_from_slice(&rows.price.values[span]),
+            // The newest price is taken off when the window is known.
+            DayFeature::LogPrice => {
+                self.out.copy_from_slice(&rows.price.values[span]);
+                ln_lanes(self.out);
+            }
+            DayFeature::LogReturn => self.out.copy_from_slice(&rows.log_return.values[span]),
+            DayFeature::AbsReturn => {
+                let returns = self.out.iter_mut().zip(&rows.log_return.values[span]);
+                returns.for_each(|(out, value)| *out = value.abs());
+            }
+            DayFeature::Volume => self.out.copy_from_slice(&rows.volume.values[span]),
+            DayFeature::LogVolume => {
+                self.out.copy_from_slice(&rows.volume.values[span]);
+                ln_lanes(self.out);
+            }
+            DayFeature::DollarVolume => {
+                let pairs = rows.price.values[span.clone()].iter().zip(&rows.volume.values[span]);
+                self.out.iter_mut().zip(pairs).for_each(|(out, (price, volume))| *out = price * volume);
+                ln_lanes(self.out);
+            }
+            _ => self.rolling(span),
+        }
+        let channel = &self.rule.channel;
+        let daily = channel.is_daily();
+        for value in self.out.iter_mut() {
+            let finished = if daily { standard::finish_day(channel, *value) } else { *value };
+            *value = if value.is_finite() { finished } else { f64::NAN };
         }
     }
+}
 
-    /// The last `days` rows up to `index` that are at most `history` calendar days older.
-    fn span(&self, days: usize, history: u32, index: usize) -> Range<usize> {
-        let from = self.rows()[index].day.minus_days(history);
-        let start = (index + 1).saturating_sub(days);
-        start + self.rows()[start..index].partition_point(|row| row.day < from)..index + 1
-    }
-
-    /// A feature over `span`, which ends with the row that it is of.
-    fn rolling(&self, feature: DayFeature, days: usize, span: Range<usize>) -> f64 {
-        match feature {
+impl Compute<'_> {
+    #[inline(always)]
+    fn rolling(&mut self, span: Range<usize>) {
+        let (rows, days) = (self.rows, self.rule.days);
+        let starts = rows.starts(self.rule, span.clone());
+        let Some(&first) = starts.first() else { return };
+        let reach = first..span.end;
+        let windows = Windows { starts: &starts, days, from: first, first: span.start };
+        match self.rule.feature {
             DayFeature::RealisedVolatility => {
-                let mean = self.log_return.mean(span, days, |r| r * r);
-                if mean.is_nan() { mean } else { libm::log((YEAR * mean).sqrt().max(1e-4)) }
+                windows.means(&rows.log_return, reach, |r| r * r, self.out);
+                self.out.iter_mut().for_each(|mean| *mean = at_least((YEAR * *mean).sqrt(), 1e-4));
+                ln_lanes(self.out);
             }
             DayFeature::Drawdown => {
-                libm::log(self.price.at(span.end - 1) / self.price.extremes(span, days).1)
+                let (_, high) = windows.extremes(&rows.price, reach);
+                let prices = rows.price.values[span].iter().zip(&high);
+                self.out.iter_mut().zip(prices).for_each(|(out, (price, high))| *out = price / high);
+                ln_lanes(self.out);
             }
             DayFeature::Range => {
-                let (low, high) = self.price.extremes(span, days);
-                let range = libm::log(high / low);
-                if range.is_nan() { range } else { libm::log(range.max(1e-3)) }
+                let (low, high) = windows.extremes(&rows.price, reach);
+                self.out
+                    .iter_mut()
+                    .zip(low.iter().zip(&high))
+                    .for_each(|(out, (low, high))| *out = high / low);
+                ln_lanes(self.out);
+                self.out.iter_mut().for_each(|range| *range = at_least(*range, 1e-3));
+                ln_lanes(self.out);
             }
             DayFeature::Amihud => {
-                let moved = self.log_return.mean(span.clone(), days, f64::abs);
-                let traded = self.traded(span, days);
-                if moved.is_nan() { f64::NAN } else { libm::log(moved.max(1e-6)) - libm::log(traded) }
+                windows.means(&rows.log_return, reach.clone(), f64::abs, self.out);
+                self.out.iter_mut().for_each(|moved| *moved = at_least(*moved, 1e-6));
+                ln_lanes(self.out);
+                let pairs = rows.price.values[reach.clone()].iter().zip(&rows.volume.values[reach.clone()]);
+                let product = Column::new(pairs.map(|(price, volume)| price * volume).collect());
+                let mut traded = vec![0.0; self.out.len()];
+                let windows = Windows {
+                    from: 0,
+                    starts: &starts.iter().map(|start| start - first).collect::<Vec<_>>(),
+                    days,
+                    first: span.start - first,
+                };
+                windows.means(&product, 0..reach.len(), |product| product, &mut traded);
+                ln_lanes(&mut traded);
+                self.out.iter_mut().zip(&traded).for_each(|(moved, traded)| *moved -= traded);
             }
-            _ => f64::NAN,
+            _ => self.out.fill(f64::NAN),
+        }
+    }
+}
+
+/// The larger of both; NaN stays NaN.
+#[inline(always)]
+fn at_least(value: f64, least: f64) -> f64 {
+    if value < least { least } else { value }
+}
+
+/// Rows that features roll over: the window of row `first + i` begins at `starts[i]` and ends with that row.
+struct Windows<'s> {
+    starts: &'s [usize],
+    days: usize,
+    /// Row that the first number of what is rolled over is of.
+    from: usize,
+    first: usize,
+}
+
+/// Windows that are rolled over together, a number of each at a time: every one in its own order.
+const LANES: usize = 8;
+
+impl Windows<'_> {
+    /// Mean of `f` over the values of each window that are there, in order; NaN when fewer than half of the days are.
+    #[inline(always)]
+    fn means(&self, column: &Column, reach: Range<usize>, f: impl Fn(f64) -> f64, out: &mut [f64]) {
+        let values = column.values[reach].iter().map(|&value| if value.is_nan() { 0.0 } else { f(value) });
+        let values: Vec<f64> = values.collect();
+        self.fold(&values, 0.0, |sum, value| sum + value, out);
+        for (index, sum) in out.iter_mut().enumerate() {
+            let window = self.starts[index]..self.first + index + 1;
+            let count = column.count(&window) as f64;
+            *sum = if column.is_half(&window, self.days) { *sum / count } else { f64::NAN };
         }
     }
 
-    /// Mean of price times volume over the rows of `span` that have both, in order.
-    fn traded(&self, span: Range<usize>, days: usize) -> f64 {
-        let (mut sum, mut count) = (0.0, 0usize);
-        for (price, volume) in self.price.values[span.clone()].iter().zip(&self.volume.values[span]) {
-            let product = price * volume;
-            if !product.is_nan() {
-                sum += product;
-                count += 1;
+    /// Lowest and highest value of each window; NaN when fewer than half of the days are there.
+    #[inline(always)]
+    fn extremes(&self, column: &Column, reach: Range<usize>) -> (Vec<f64>, Vec<f64>) {
+        let known = |missing: f64| -> Vec<f64> {
+            column.values[reach.clone()]
+                .iter()
+                .map(|&value| if value.is_nan() { missing } else { value })
+                .collect()
+        };
+        let (mut low, mut high) = (vec![0.0; self.starts.len()], vec![0.0; self.starts.len()]);
+        self.fold(&known(f64::INFINITY), f64::INFINITY, |low, x| if x < low { x } else { low }, &mut low);
+        self.fold(&known(0.0), 0.0, |high, x| if x > high { x } else { high }, &mut high);
+        for (index, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
+            if !column.is_half(&(self.starts[index]..self.first + index + 1), self.days) {
+                (*low, *high) = (f64::NAN, f64::NAN);
             }
         }
-        if count == 0 || count * 2 < days { f64::NAN } else { sum / count as f64 }
+        (low, high)
+    }
+
+    /// Takes the numbers of each window together, oldest first.
+    #[inline(always)]
+    fn fold(&self, values: &[f64], none: f64, take: impl Fn(f64, f64) -> f64, out: &mut [f64]) {
+        let (blocks, tail) = out.as_chunks_mut::<LANES>();
+        let whole = blocks.len() * LANES;
+        let one = |index: usize| {
+            let window = self.starts[index] - self.from..self.first + index + 1 - self.from;
+            values[window].iter().fold(none, |folded, &value| take(folded, value))
+        };
+        for (block, index) in blocks.iter_mut().zip((0..whole).step_by(LANES)) {
+            let start = self.starts[index];
+            // As many rows in each: then they lie side by side.
+            let alike = (0..LANES).all(|lane| self.starts[index + lane] == start + lane);
+            if alike {
+                let mut folded = [none; LANES];
+                for row in start - self.from..self.first + index + 1 - self.from {
+                    let side: &[f64] = &values[row..row + LANES];
+                    for lane in 0..LANES {
+                        folded[lane] = take(folded[lane], side[lane]);
+                    }
+                }
+                *block = folded;
+            } else {
+                (0..LANES).for_each(|lane| block[lane] = one(index + lane));
+            }
+        }
+        tail.iter_mut().enumerate().for_each(|(index, slot)| *slot = one(whole + index));
     }
 }
 

@@ -8,11 +8,17 @@ use super::spec::{Channel, Relative, Standardise};
 const MAD_TO_DEVIATION: f64 = 1.4826;
 
 /// Takes the market out of the log returns in `values` (one per session, NaN where missing) and divides
-/// by the day's dispersion, as the channel asks. `means`: the mean return of the others on each session.
-pub(crate) fn against_market(channel: &Channel, values: &mut [f64], means: &[f64], market: &MarketWindow) {
+/// by the day's dispersion, as the channel asks. `means`: the mean return of the others on each session; used up.
+#[inline(always)]
+pub(crate) fn against_market(
+    channel: &Channel,
+    values: &mut [f64],
+    means: &mut [f64],
+    market: &MarketWindow,
+) {
     match channel.relative {
         Relative::None => {}
-        Relative::Market => values.iter_mut().zip(means).for_each(|(value, mean)| *value -= mean),
+        Relative::Market => values.iter_mut().zip(means).for_each(|(value, mean)| *value -= *mean),
         Relative::MarketBeta => take_out_fit(values, means),
     }
     if channel.dispersion {
@@ -21,33 +27,52 @@ pub(crate) fn against_market(channel: &Channel, values: &mut [f64], means: &[f64
     }
 }
 
-/// Replaces `values` by what the least-squares line on `means` leaves of them.
-fn take_out_fit(values: &mut [f64], means: &[f64]) {
-    let count = values.iter().filter(|value| !value.is_nan()).count() as f64;
-    if count == 0.0 {
+/// Replaces `values` by what the least-squares line on `means` leaves of them, and `means` by the distance from their mean.
+#[inline(always)]
+fn take_out_fit(values: &mut [f64], means: &mut [f64]) {
+    let count = count(values);
+    if count == 0 {
         return;
     }
-    // What is missing is 0 in both, and adds nothing to any sum.
-    let present = |numbers: &[f64]| -> Vec<f64> {
-        let pairs = numbers.iter().zip(&*values);
-        pairs.map(|(&number, value)| if value.is_nan() { 0.0 } else { number }).collect()
+    if count < values.len() {
+        return take_out_fit_of_known(values, means);
+    }
+    let (own, others) = (sum(values) / count as f64, sum(means) / count as f64);
+    values.iter_mut().for_each(|value| *value -= own);
+    means.iter_mut().for_each(|mean| *mean -= others);
+    let squares = dot(means, means);
+    let beta = if squares > 0.0 { dot(values, means) / squares } else { 0.0 };
+    values.iter_mut().zip(means).for_each(|(value, mean)| *value -= beta * *mean);
+}
+
+/// The same where some are missing: they are 0 in both, and add nothing to any sum.
+fn take_out_fit_of_known(values: &mut [f64], means: &mut [f64]) {
+    let missing: Vec<bool> = values.iter().map(|value| value.is_nan()).collect();
+    let count = missing.iter().filter(|&&missing| !missing).count() as f64;
+    let center = |numbers: &mut [f64]| {
+        let clear = |numbers: &mut [f64]| {
+            numbers
+                .iter_mut()
+                .zip(&missing)
+                .filter(|(_, missing)| **missing)
+                .for_each(|(number, _)| *number = 0.0)
+        };
+        clear(numbers);
+        let mean = sum(numbers) / count;
+        numbers.iter_mut().for_each(|number| *number -= mean);
+        clear(numbers);
     };
-    let center = |mut numbers: Vec<f64>| {
-        let mean = sum(&numbers) / count;
-        for (number, value) in numbers.iter_mut().zip(&*values) {
-            *number = if value.is_nan() { 0.0 } else { *number - mean };
-        }
-        numbers
-    };
-    let (own, others) = (center(present(values)), center(present(means)));
-    let squares = dot(&others, &others);
-    let beta = if squares > 0.0 { dot(&own, &others) / squares } else { 0.0 };
-    for (value, (own, mean)) in values.iter_mut().zip(own.iter().zip(&others)) {
-        *value = if value.is_nan() { f64::NAN } else { own - beta * mean };
+    center(values);
+    center(means);
+    let squares = dot(means, means);
+    let beta = if squares > 0.0 { dot(values, means) / squares } else { 0.0 };
+    for ((value, mean), missing) in values.iter_mut().zip(means).zip(&missing) {
+        *value = if *missing { f64::NAN } else { *value - beta * *mean };
     }
 }
 
 /// Scales, clips and weighs a channel.
+#[inline(always)]
 pub(crate) fn finish(channel: &Channel, values: &mut [f64]) {
     let reference = match channel.standardise {
         Standardise::None {} => (0.0, 1.0),
@@ -56,10 +81,20 @@ pub(crate) fn finish(channel: &Channel, values: &mut [f64]) {
         Standardise::Robust {} => median_and_deviation(values),
         Standardise::Reference { center, scale } => (center, scale),
     };
-    values.iter_mut().for_each(|value| *value = scaled(channel, reference, *value));
+    let clip = channel.clip.unwrap_or(f64::INFINITY);
+    let (center, scale) = reference;
+    if scale > 0.0 {
+        // As [`scaled`], without asking anything value by value.
+        values
+            .iter_mut()
+            .for_each(|value| *value = ((*value - center) / scale).clamp(-clip, clip) * channel.weight);
+    } else {
+        values.iter_mut().for_each(|value| *value = scaled(channel, reference, *value));
+    }
 }
 
 /// Scales, clips and weighs a value of a channel that [`Channel::is_daily`].
+#[inline(always)]
 pub(crate) fn finish_day(channel: &Channel, value: f64) -> f64 {
     match channel.standardise {
         Standardise::Reference { center, scale } => scaled(channel, (center, scale), value),
@@ -68,7 +103,7 @@ pub(crate) fn finish_day(channel: &Channel, value: f64) -> f64 {
 }
 
 /// NaN stays NaN.
-#[inline]
+#[inline(always)]
 fn scaled(channel: &Channel, (center, scale): (f64, f64), value: f64) -> f64 {
     let scaled = if scale > 0.0 { (value - center) / scale } else { value * 0.0 };
     let clipped = match channel.clip {
@@ -78,14 +113,23 @@ fn scaled(channel: &Channel, (center, scale): (f64, f64), value: f64) -> f64 {
     clipped * channel.weight
 }
 
+/// Values that are there.
+#[inline(always)]
+pub(crate) fn count(values: &[f64]) -> usize {
+    // Numbers of the same width as the values are counted several at a time.
+    values.iter().fold(0u64, |count, value| count + u64::from(!value.is_nan())) as usize
+}
+
 /// Mean of `f` over the values that are there; 0 of none.
+#[inline(always)]
 fn mean_of(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
-    let count = values.iter().filter(|value| !value.is_nan()).count();
+    let count = count(values);
     let total = sum_of(values, |x| if x.is_nan() { 0.0 } else { f(x) });
     if count > 0 { total / count as f64 } else { 0.0 }
 }
 
 /// Mean and standard deviation (over n). Deviations that rounding alone explains count as none.
+#[inline(always)]
 fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let mean = mean_of(values, |x| x);
     let deviation = mean_of(values, |x| (x - mean) * (x - mean)).sqrt();
@@ -152,11 +196,11 @@ mod tests {
         let means = [1.0, -2.0, 0.5, 3.0];
         let mut values: Vec<f64> = means.iter().map(|m| 0.25 + 1.5 * m).collect();
         values[2] = f64::NAN;
-        take_out_fit(&mut values, &means);
+        take_out_fit(&mut values, &mut means.clone());
         assert!(values[2].is_nan());
         assert!(values.iter().filter(|v| !v.is_nan()).all(|v| v.abs() < 1e-15));
         let mut flat = [1.0, 3.0];
-        take_out_fit(&mut flat, &[2.0, 2.0]);
+        take_out_fit(&mut flat, &mut [2.0, 2.0]);
         assert_eq!(flat, [-1.0, 1.0]);
     }
 }
