@@ -7,6 +7,7 @@
               table with the same indexes, plus one scan of the prices
   copy        COPY ... FROM a binary file with the same rows, which the server reads itself
   client      Python: one query (COPY BINARY out), numpy, COPY BINARY in
+  floor two   the floor over two connections, each with half of the rows: what a second connection can gain here
   published   Python: a query and a commit per instrument (one date only); benches/lib/clients.py has both
   range       CALL backfill_numeric_range in committed batches, over one connection and over two (partitions => 2)
 
@@ -98,26 +99,50 @@ class Bench:
 
     def committed(self, partitions):
         """The procedure, each partition on a connection of its own."""
+        call = "CALL backfill_numeric_range(%s, %s, market_id => 'US_EQ', partition => %s, partitions => %s)"
+        self.side_by_side(
+            partitions, lambda session, number: session.execute(call, (self.range[0], self.last, number, partitions))
+        )
+
+    def floor_side_by_side(self, table):
+        """The floor over two connections, each with a half of the rows as they follow each other, and of the scan."""
+        (middle,) = self.session.execute(
+            f"SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY embedding_id) FROM {table}"
+        ).fetchone()
+        (between,) = self.session.execute(
+            "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY instrument_id) FROM instruments"
+        ).fetchone()
+
+        def half(session, number):
+            sign = "<=" if number == 1 else ">"
+            session.execute(
+                f"INSERT INTO numeric_window_embeddings ({COLUMNS}) SELECT {COLUMNS} FROM {table} WHERE embedding_id {sign} {middle}"
+            )
+            session.execute(
+                f"SELECT count(*), sum(close), sum(volume) FROM prices_daily WHERE instrument_id {sign} '{between}'"
+            ).fetchone()
+
+        self.side_by_side(2, half)
+
+    def side_by_side(self, connections, work):
+        """Runs `work(session, number)` over several connections at once; all rows of the range have to be there then."""
         failures = []
 
         def part(number):
             try:
                 with self.server.connect(self.name) as session:
-                    session.execute(
-                        "CALL backfill_numeric_range(%s, %s, market_id => 'US_EQ', partition => %s, partitions => %s)",
-                        (self.range[0], self.last, number, partitions),
-                    )
+                    work(session, number)
             except Exception as error:  # told below, on the main thread
                 failures.append(error)
 
-        threads = [threading.Thread(target=part, args=(number,)) for number in range(1, partitions + 1)]
+        threads = [threading.Thread(target=part, args=(number,)) for number in range(1, connections + 1)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         (written,) = self.session.execute("SELECT count(*) FROM numeric_window_embeddings").fetchone()
         if failures or written != INSTRUMENTS * RANGE:
-            sys.exit(f"{partitions} connections wrote {written} rows: {failures}")
+            sys.exit(f"{connections} connections wrote {written} rows: {failures}")
 
     def keep(self, table):
         """Keeps the rows that were just written, for the floor, and the larger set as a file."""
@@ -185,6 +210,7 @@ def range_of_days(bench):
         bench.range_of_days,
         lambda: clients.good(bench.session, bench.range),
         lambda: bench.committed(2),
+        lambda: bench.floor_side_by_side("kept_range"),
         bench.copy,
     )
     times = harness.rounds(
@@ -192,6 +218,7 @@ def range_of_days(bench):
         bench.reset,
         server=bench.server,
         floor=lambda: bench.floor("kept_range"),
+        floor_two_connections=lambda: bench.floor_side_by_side("kept_range"),
         backfill_numeric=bench.range_of_days,
         range_one_connection=lambda: bench.committed(1),
         range_two_connections=lambda: bench.committed(2),
@@ -201,6 +228,8 @@ def range_of_days(bench):
     targets = {"backfill_numeric": 1.25, "range_two_connections": 0.8}
     harness.print_ratios(f"{RANGE} days", times, min(times["floor"]), "floor", targets)
     ours = min(times["backfill_numeric"])
+    two = min(times["range_two_connections"]) / min(times["floor_two_connections"])
+    harness.print_figure("range, two connections / floor, two connections", two)
     for name in ("copy", "client"):
         ratio = min(times[name]) / ours
         harness.print_figure(f"{name} / backfill_numeric", ratio, harness.at_least(ratio, 1))

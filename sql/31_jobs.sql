@@ -237,15 +237,31 @@ BEGIN
 END
 $body$;
 
+-- What a job reads at once for several of its next batches: for how many entities, and what; nothing for jobs that
+-- have no use for it.
+CREATE FUNCTION @extschema@.embed_job_read(job_id bigint, rest text[], batch_entities integer, scope bytea)
+    RETURNS TABLE (covered integer, pool bytea)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1
+BEGIN ATOMIC
+    SELECT r.covered, r.pool
+      FROM @extschema@.embed_jobs AS j,
+           pg_catalog.jsonb_to_record(j.arguments)
+               AS a(window_days integer, model_id text, on_existing text, prices regclass, instruments regclass,
+                    target regclass),
+           @extschema@.embed_numeric_job_read($2, $3, $4, a.window_days, a.model_id, a.on_existing, a.prices,
+                                              a.instruments, a.target) AS r
+     WHERE j.job_id OPERATOR(pg_catalog.=) $1 AND j.procedure OPERATOR(pg_catalog.=) 'backfill_numeric_range';
+END;
+
 -- One batch of a job: figures and failures as JSON. No SET clause: triggers and views of the caller's run in here. The
 -- body is parsed here, once: no search_path can change what it calls.
-CREATE FUNCTION @extschema@.embed_job_step(job_id bigint, batch text[], scope bytea) RETURNS jsonb
+CREATE FUNCTION @extschema@.embed_job_step(job_id bigint, batch text[], scope bytea, pool bytea) RETURNS jsonb
     LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 1000000
 BEGIN ATOMIC
     SELECT CASE j.procedure
            WHEN 'backfill_numeric_range' THEN (
-               SELECT @extschema@.embed_numeric_job_step($2, $3, a.window_days, a.model_id, a.on_existing, a.prices,
-                                                             a.instruments, a.target)
+               SELECT @extschema@.embed_numeric_job_step($2, $3, $4, a.window_days, a.model_id, a.on_existing, a.prices,
+                                                         a.instruments, a.target)
                  FROM pg_catalog.jsonb_to_record(j.arguments)
                    AS a(window_days integer, model_id text, on_existing text, prices regclass, instruments regclass,
                         target regclass))

@@ -7,10 +7,12 @@ CREATE PROCEDURE embed_job_run(job bigint, entities text[], dates integer, total
     LANGUAGE plpgsql
 AS $procedure$
 DECLARE
-    rest   pg_catalog.text[];
-    batch  pg_catalog.text[];
-    result pg_catalog.jsonb;
-    told   pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+    rest    pg_catalog.text[];
+    batch   pg_catalog.text[];
+    covered pg_catalog.int4 := 0;
+    pool    pg_catalog.bytea;
+    result  pg_catalog.jsonb;
+    told    pg_catalog.timestamptz := pg_catalog.clock_timestamp();
 BEGIN
     rest := @extschema@.embed_job_begin(job, entities, dates, total, digest);
     COMMIT;
@@ -18,7 +20,14 @@ BEGIN
     WHILE pg_catalog.cardinality(rest) OPERATOR(pg_catalog.>) 0 LOOP
         batch := rest[1:batch_entities];
         PERFORM @extschema@.embed_job_hold(job);
-        result := @extschema@.embed_job_step(job, batch, scope);
+        IF covered OPERATOR(pg_catalog.<) pg_catalog.cardinality(batch) THEN
+            pool := NULL;
+            SELECT r.covered, r.pool INTO covered, pool
+              FROM @extschema@.embed_job_read(job, rest, batch_entities, scope) AS r;
+            covered := coalesce(covered, pg_catalog.cardinality(rest));
+        END IF;
+        result := @extschema@.embed_job_step(job, batch, scope, pool);
+        covered := greatest(0, covered OPERATOR(pg_catalog.-) pg_catalog.cardinality(batch));
         PERFORM @extschema@.embed_job_advance(job, batch, result);
         COMMIT;
         rest := rest[pg_catalog.cardinality(batch) OPERATOR(pg_catalog.+) 1:];

@@ -125,7 +125,9 @@ COMMENT ON FUNCTION embed_numeric_job_entities(date, date, int, text, text[], te
     'Internal: checks the arguments of backfill_numeric_range and lists its instruments.';
 COMMENT ON FUNCTION embed_numeric_job_scope(text[], date, date, int, text, text, regclass, regclass, regclass) IS
     'Internal: what all batches of backfill_numeric_range share.';
-COMMENT ON FUNCTION embed_numeric_job_step(text[], bytea, int, text, text, regclass, regclass, regclass) IS
+COMMENT ON FUNCTION embed_numeric_job_read(text[], int, bytea, int, text, text, regclass, regclass, regclass) IS
+    'Internal: the prices of several batches of a numeric backfill in committed batches, packed.';
+COMMENT ON FUNCTION embed_numeric_job_step(text[], bytea, bytea, int, text, text, regclass, regclass, regclass) IS
     'Internal: one batch of backfill_numeric_range.';
 COMMENT ON FUNCTION embed_job_is_visible(regrole) IS 'Internal: whether the caller may see the jobs of a role.';
 COMMENT ON FUNCTION embed_job_holder(bigint) IS 'Internal: which backend runs the job of a digest.';
@@ -134,7 +136,8 @@ COMMENT ON FUNCTION embed_job_lock(bigint) IS 'Internal: takes a job''s lock unt
 COMMENT ON FUNCTION embed_job_claim(text, jsonb, boolean) IS 'Internal: finds or makes the job of some arguments.';
 COMMENT ON FUNCTION embed_job_hold(bigint) IS 'Internal: a job''s lock, at the start of each of its transactions.';
 COMMENT ON FUNCTION embed_job_begin(bigint, text[], int, bigint, bigint) IS 'Internal: what a job has to do.';
-COMMENT ON FUNCTION embed_job_step(bigint, text[], bytea) IS 'Internal: one batch of a job, whatever its procedure.';
+COMMENT ON FUNCTION embed_job_read(bigint, text[], int, bytea) IS 'Internal: what a job reads at once for several of its next batches.';
+COMMENT ON FUNCTION embed_job_step(bigint, text[], bytea, bytea) IS 'Internal: one batch of a job, whatever its procedure.';
 COMMENT ON PROCEDURE embed_job_run(bigint, text[], int, bigint, bigint, bytea, int) IS 'Internal: the batches of a job, each a transaction.';
 COMMENT ON FUNCTION embed_partition_of(text[], int, int) IS 'Internal: those entities that belong to a part of a split.';
 COMMENT ON FUNCTION embed_batch_size(text[], bigint, int) IS 'Internal: how many entities make a batch of about so many vectors.';

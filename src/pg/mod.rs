@@ -84,6 +84,7 @@ pgrx::extension_sql_file!(
     requires = [
         "preconditions",
         api::partition::embed_partition,
+        api::backfill_numeric_job::embed_numeric_job_read,
         api::backfill_numeric_job::embed_numeric_job_step,
         api::backfill_text_job::embed_text_job_step,
         api::backfill_joint_job::embed_joint_job_step,

@@ -299,6 +299,41 @@ def test_a_split_over_two_connections_writes_the_same_without_duplicates(market,
     assert market.execute("SELECT entities FROM embed_jobs ORDER BY (arguments->>'partition')::int").fetchall() == [(n,) for _, n in parts]
 
 
+def test_prices_read_ahead_for_some_batches_at_a_time(market):
+    """Windows of a thousand days searched over thirty times as many: 18 of the 40 instruments are read at once."""
+    market.execute(
+        """SELECT register_numeric_model('num-long-test-v1', '{"features": ["close", "volume", "log_return"],
+               "price_column": "close", "encoder": "pad_to_dim", "dim": 384,
+               "window": {"min_fill": 0.1, "look_back": 30, "short_history": "repeat_last"}}')"""
+    )
+    long = DATES + ", window_days => 1000, model_id => 'num-long-test-v1'"
+    market.execute(f"SELECT count(*) FROM backfill_numeric({long})")
+    expected = digest(market)
+    assert expected[0] > 0
+    for batch in (1, 5, 19, 40):
+        market.execute("TRUNCATE numeric_window_embeddings; DELETE FROM embed_jobs")
+        market.execute(f"CALL backfill_numeric_range({long}, batch_entities => {batch})")
+        assert digest(market) == expected, batch
+    covered = """SELECT covered, pool IS NULL FROM embed_numeric_job_scope(ARRAY(SELECT instrument_id FROM instruments), '2015-06-01',
+        '2015-12-31', 1000, 'num-long-test-v1', 'replace', 'prices_daily', 'instruments', 'numeric_window_embeddings') AS s,
+        embed_numeric_job_read(ARRAY(SELECT instrument_id FROM instruments), %s, s.scope, 1000, 'num-long-test-v1', 'replace',
+        'prices_daily', 'instruments', 'numeric_window_embeddings')"""
+    assert market.execute(covered, (5,)).fetchone() == (15, False)
+    assert market.execute(covered, (19,)).fetchone() == (0, True)
+
+
+@pytest.mark.parametrize("pool", ["\\x01", "\\x0100000041", "\\x01000000410300000000", "\\x01000000ff00000000", ""])
+def test_prices_read_ahead_that_are_damaged(market, pool):
+    """Whatever the bytes say, an instrument is never taken for one without prices."""
+    step = """SELECT embed_numeric_job_step('{I001.US}', s.scope, %s::bytea, 63, 'num-regime-core-v1', 'replace',
+        'prices_daily', 'instruments', 'numeric_window_embeddings') FROM embed_numeric_job_scope('{I001.US}', '2015-06-01',
+        '2015-12-31', 63, 'num-regime-core-v1', 'replace', 'prices_daily', 'instruments', 'numeric_window_embeddings') AS s"""
+    with pytest.raises(psycopg.errors.InvalidBinaryRepresentation):
+        market.execute(step, (pool,))
+    market.rollback() if not market.autocommit else None
+    assert digest(market)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sqlstate", "message"),
     [

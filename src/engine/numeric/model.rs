@@ -163,6 +163,14 @@ impl NumericModel {
         }
     }
 
+    /// Calendar days that hold a whole window of what trades on every business day, holidays allowed for; absent
+    /// where vectors depend on more than the rows of the window, or where that is no less than all that is searched.
+    pub fn usual_days(&self) -> Option<u32> {
+        let Self::Window(model) = self else { return None };
+        let usual = (model.window_days() as u32).saturating_mul(3) / 2 + 7;
+        (usual < model.look_back_days()).then_some(usual)
+    }
+
     /// Latest rows that a vector of the newest date can depend on.
     pub fn rows_kept(&self) -> usize {
         match self {

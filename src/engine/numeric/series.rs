@@ -183,6 +183,23 @@ impl PriceSeries {
         }
         Ok(series)
     }
+
+    /// As [`PriceSeries::unpack`], in date order. Errors: those, and as [`PriceSeries::sort`].
+    pub fn unpack_sorted(bytes: &[u8]) -> Result<Self> {
+        let mut series = Self::unpack(bytes)?;
+        series.sort()?;
+        Ok(series)
+    }
+
+    /// Rows of a sorted series up to `day`, that included.
+    pub fn rows_until(&self, day: Day) -> usize {
+        self.rows.partition_point(|row| row.day <= day)
+    }
+
+    /// Rows of a packed form, in any order, up to `day`, that included.
+    pub fn packed_rows_until(bytes: &[u8], day: Day) -> usize {
+        bytes.chunks_exact(ROW_BYTES).filter(|row| i32::from_le_bytes(first(row)) <= day.0).count()
+    }
 }
 
 fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {

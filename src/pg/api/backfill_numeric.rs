@@ -58,6 +58,7 @@ impl Opened {
             prices: &self.prices,
             target: &self.target,
             on_existing: self.on_existing,
+            pool: None,
         }
     }
 }

@@ -7,10 +7,12 @@ use pgrx::prelude::*;
 
 use super::arguments::{day, required};
 use super::backfill_numeric::{Arguments, range};
-use super::partition::{batch_names, batch_size, part};
+use super::partition::{batch_names, batch_size, part, within};
 use crate::pg::backfill::job::{Outcome, Scope, Summary};
 use crate::pg::backfill::ledger::{Entry, Fate, Outcomes};
-use crate::pg::backfill::market::Market;
+use crate::pg::backfill::market::{self, Market};
+use crate::pg::backfill::numeric::{NumericBackfill, entities_at_once};
+use crate::pg::backfill::pool::Pool;
 use crate::pg::ffi::array::ItemArray;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::Fault;
@@ -88,12 +90,50 @@ pub fn embed_numeric_job_scope(
     Ok(TableIterator::once(row))
 }
 
-/// Computes and stores the vectors of some instruments at every date of a job's scope; figures and failures.
+/// Reads the prices of the first of `entities`, for how many batches of `batch_entities` as fit into memory: how
+/// many instruments these are, and their prices in packed form; none where not even one batch fits.
+#[pg_extern(volatile, parallel_unsafe, cost = 1000000)]
+#[allow(clippy::too_many_arguments)]
+pub fn embed_numeric_job_read(
+    entities: Option<ItemArray<'_, str>>,
+    batch_entities: Option<i32>,
+    scope: Option<&[u8]>,
+    window_days: Option<i32>,
+    model_id: Option<&str>,
+    on_existing: Option<&str>,
+    prices: Option<Regclass>,
+    instruments: Option<Regclass>,
+    target: Option<Regclass>,
+) -> Result<TableIterator<'static, (name!(covered, i32), name!(pool, Option<Vec<u8>>))>, ErrorReport> {
+    let entities = batch_names(entities)?;
+    let batch = within("batch_entities", required(batch_entities, "batch_entities")?, i32::MAX)? as usize;
+    let scope = Scope::unpack(required(scope, "scope")?)?;
+    let opened =
+        Arguments { window_days, model_id, on_existing, prices, instruments, target, ..Arguments::default() }
+            .open()?;
+    let backfill = opened.backfill(&entities, &scope.days);
+    let (Some((from, last)), Some(&first)) = (backfill.prices_between(), scope.days.first()) else {
+        return Ok(TableIterator::once((0, None)));
+    };
+    let fit = entities_at_once(from, last);
+    let covered = if fit >= entities.len() { entities.len() } else { fit / batch * batch };
+    if covered == 0 {
+        return Ok(TableIterator::once((0, None)));
+    }
+    let entities = &entities[..covered];
+    let names: Vec<&str> = entities.iter().map(String::as_str).collect();
+    let read = market::packed(&opened.model, &opened.prices, &names, (first, last))?;
+    Ok(TableIterator::once((covered as i32, Some(Pool::pack(entities, &read)))))
+}
+
+/// Computes and stores the vectors of some instruments at every date of a job's scope, of prices that were read
+/// before if there are any; figures and failures.
 #[pg_extern(volatile, parallel_unsafe, cost = 1000000)]
 #[allow(clippy::too_many_arguments)]
 pub fn embed_numeric_job_step(
     entities: Option<ItemArray<'_, str>>,
     scope: Option<&[u8]>,
+    pool: Option<&[u8]>,
     window_days: Option<i32>,
     model_id: Option<&str>,
     on_existing: Option<&str>,
@@ -107,7 +147,9 @@ pub fn embed_numeric_job_step(
         Arguments { window_days, model_id, on_existing, prices, instruments, target, ..Arguments::default() }
             .open()?;
     let mut sums = Sums { entities: &entities, summary: Summary::default() };
-    opened.backfill(&entities, &scope.days).run(Some(&scope), &mut sums)?;
+    let pool = pool.map(Pool::unpack).transpose()?;
+    NumericBackfill { pool: pool.as_ref(), ..opened.backfill(&entities, &scope.days) }
+        .run(Some(&scope), &mut sums)?;
     Ok(pgrx::JsonB(sums.summary.to_json()))
 }
 

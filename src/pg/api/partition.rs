@@ -36,7 +36,8 @@ pub fn batch_names(entities: Option<ItemArray<'_, str>>) -> Result<Vec<String>, 
     Ok(entities.values("entities")?.into_iter().map(str::to_owned).collect())
 }
 
-fn within(name: &'static str, value: i32, max: i32) -> Result<u32, Fault> {
+/// An argument from 1 to `max`. Errors: [`Error::OutOfRange`] (22023).
+pub fn within(name: &'static str, value: i32, max: i32) -> Result<u32, Fault> {
     let inside = u32::try_from(value).ok().filter(|_| (1..=max).contains(&value));
     inside.ok_or_else(|| Error::OutOfRange { name, value: value.into(), min: 1, max: max.into() }.into())
 }

@@ -89,7 +89,8 @@ impl Market {
         Ok(model.members(|name| read.remove(name)))
     }
 
-    /// The series of `names`: those at hand, or read from the price table where none are.
+    /// The series of `names` for as-of dates between two days: those at hand, or read from the price table where
+    /// none are.
     ///
     /// Errors: those of reading.
     pub fn take(
@@ -97,12 +98,51 @@ impl Market {
         model: &NumericModel,
         prices: &Relation,
         names: &[&str],
-        (from, to): (Day, Day),
+        dates: (Day, Day),
     ) -> Result<HashMap<String, crate::engine::Result<PriceSeries>>, Fault> {
         let Some(series) = self.series.as_mut() else {
-            return Ok(prices::series(prices, model.price_column(), names, from, to)?.into_iter().collect());
+            let since =
+                |from, names: &[&str]| prices::series(prices, model.price_column(), names, from, dates.1);
+            // A repeated day stays one, whatever came before.
+            let rows = |read: &crate::engine::Result<PriceSeries>, until| {
+                read.as_ref().map_or(usize::MAX, |series| series.rows_until(until))
+            };
+            return read(model, names, dates, since, rows);
         };
         let found = |name: &&str| -> Option<Named> { series.remove_entry(*name) };
         Ok(names.iter().filter_map(found).collect())
     }
+}
+
+/// The packed series of `names` for as-of dates between two days. Errors: those of reading.
+pub fn packed(
+    model: &NumericModel,
+    prices: &Relation,
+    names: &[&str],
+    dates: (Day, Day),
+) -> Result<HashMap<String, Vec<u8>>, Fault> {
+    let since = |from, names: &[&str]| prices::packed(prices, model.price_column(), names, from, dates.1);
+    read(model, names, dates, since, |packed, until| PriceSeries::packed_rows_until(packed, until))
+}
+
+/// What `since` reads of `names` from a day on: from where a whole window usually begins, and from where the search
+/// for rows ends for those with too few of them, as `rows` counts them up to a day; at once where that saves little.
+fn read<T>(
+    model: &NumericModel,
+    names: &[&str],
+    (first, last): (Day, Day),
+    since: impl Fn(Day, &[&str]) -> Result<Vec<(String, T)>, Fault>,
+    rows: impl Fn(&T, Day) -> usize,
+) -> Result<HashMap<String, T>, Fault> {
+    let all = first.minus_days(model.look_back_days());
+    let usual = model.usual_days().map(|days| first.minus_days(days));
+    let saves = |from: &Day| i64::from(last.0.abs_diff(from.0)) * 4 < i64::from(last.0.abs_diff(all.0)) * 3;
+    let Some(usual) = usual.filter(saves) else { return Ok(since(all, names)?.into_iter().collect()) };
+    let mut read: HashMap<String, T> = since(usual, names)?.into_iter().collect();
+    let full = |name: &str| read.get(name).is_some_and(|read| rows(read, first) >= model.rows_kept());
+    let short: Vec<&str> = names.iter().copied().filter(|name| !full(name)).collect();
+    if !short.is_empty() {
+        read.extend(since(all, &short)?);
+    }
+    Ok(read)
 }

@@ -8,6 +8,7 @@ pub mod made;
 pub mod market;
 pub mod named;
 pub mod numeric;
+pub mod pool;
 pub mod text;
 
 use crate::pg::report::Fault;

@@ -14,6 +14,7 @@ use super::OnExisting;
 use super::job::Scope;
 use super::ledger::{Entry, Fate, Outcomes, Vector};
 use super::market::Market;
+use super::pool::Pool;
 use crate::engine::numeric::pipeline::DayContext;
 use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries, Ready, Universe};
 use crate::engine::{Day, simd};
@@ -56,6 +57,8 @@ pub struct NumericBackfill<'a> {
     pub target: &'a NumericTarget,
     /// What to do with keys that have a row.
     pub on_existing: OnExisting,
+    /// Prices of the instruments that were read before, if they were.
+    pub pool: Option<&'a Pool<'a>>,
 }
 
 /// In which order keys are written.
@@ -134,7 +137,9 @@ impl<'a> NumericBackfill<'a> {
     }
 
     fn pass(&self, scope: Option<&Scope>, order: Order, outcomes: &mut dyn Outcomes) -> Result<(), Fault> {
-        let Some((from, last)) = self.prices_between() else { return Ok(()) };
+        let (Some((from, last)), Some(&first)) = (self.prices_between(), self.days.first()) else {
+            return Ok(());
+        };
         let fresh = match scope {
             _ if order == Order::Entities => false,
             // Without a unique key nothing but the look-up keeps a row that came meanwhile from being doubled.
@@ -151,14 +156,15 @@ impl<'a> NumericBackfill<'a> {
         let members = market.members(self.model, self.prices, (from, last))?;
         let context = |&day: &Day| self.model.day(day, market.sums.as_ref(), &members);
         let contexts = self.days.iter().map(context).collect::<crate::engine::Result<_>>()?;
-        let mut run = Run { job: self, fresh, order, contexts, entries: Vec::new() };
-        // Five trading days of seven, and some room for short spans.
-        let rows_each = (last.0.abs_diff(from.0) as usize) * 5 / 7 + 5;
-        let batch = (BATCH_PRICE_ROWS / rows_each).max(1);
+        let mut run = Run { job: self, fresh, order, spread: scope.is_some(), contexts, entries: Vec::new() };
+        let batch = entities_at_once(from, last);
         let group = (GROUP_KEYS / self.days.len()).max(1);
         for (number, entities) in self.entities.chunks(batch).enumerate() {
             let names: Vec<&str> = entities.iter().map(String::as_str).collect();
-            let mut read = scratch(|| market.take(self.model, self.prices, &names, (from, last)))?;
+            let mut read = scratch(|| match self.pool {
+                Some(pool) => pool.series(&names),
+                None => market.take(self.model, self.prices, &names, (first, last)),
+            })?;
             for (index, entities) in entities.chunks(group).enumerate() {
                 run.group(number * batch + index * group, entities, &mut read)?;
                 run.entries.sort_unstable_by_key(|entry| (entry.entity, entry.day));
@@ -195,6 +201,8 @@ struct Run<'a> {
     /// No key of the run can have a row, or none that matters.
     fresh: bool,
     order: Order,
+    /// Whether other runs, over other instruments, are likely to write beside this one.
+    spread: bool,
     /// What all vectors of a date share, date by date.
     contexts: Vec<DayContext>,
     /// Outcomes of the group at hand.
@@ -212,10 +220,11 @@ impl<'a> Run<'a> {
         let (instruments, days) = (group.len(), self.job.days.len());
         let chunk_rows = CHUNK_ROWS.min(CHUNK_BYTES / (self.job.model.dim() * 4)).max(1);
         let mut chunk = Vec::with_capacity(chunk_rows);
+        let begin = if self.spread { begin(entities, days) } else { 0 };
         for step in 0..instruments * days {
             interrupts::check();
             let (instrument, day) = match self.order {
-                Order::Dates => (step % instruments, step / instruments),
+                Order::Dates => (step % instruments, (begin + step / instruments) % days),
                 Order::Entities => (step / days, step % days),
             };
             let Instrument { entity, rows } = &group[instrument];
@@ -312,6 +321,20 @@ impl<'a> Run<'a> {
         });
         Ok(())
     }
+}
+
+/// Instruments whose prices between two days are held at a time.
+pub fn entities_at_once(from: Day, to: Day) -> usize {
+    // Five trading days of seven, and some room for short spans.
+    let rows_each = (to.0.abs_diff(from.0) as usize) * 5 / 7 + 5;
+    (BATCH_PRICE_ROWS / rows_each).max(1)
+}
+
+/// The date that a group begins with, as a place among `days`: runs side by side would wait for each other's pages
+/// of the index if all were at the same date.
+fn begin(group: &[String], days: usize) -> usize {
+    let hash = group.first().map_or(0, |name| xxhash_rust::xxh3::xxh3_64(name.as_bytes()));
+    (hash % days.max(1) as u64) as usize
 }
 
 /// The rows of one chunk.

@@ -24,7 +24,7 @@ pub fn columns(price: PriceColumn) -> Vec<&'static str> {
 
 /// What the series of a price are packed from: date, price, volume, and the close that the volume belongs to
 /// where it has to be brought to the price's unit.
-fn packed(price: PriceColumn) -> String {
+fn packing(price: PriceColumn) -> String {
     let (name, close) = match price {
         PriceColumn::Close | PriceColumn::AdjustedClose => (price.name(), ""),
         PriceColumn::AdjustedBoth => (price.name(), ", p.close::pg_catalog.float8"),
@@ -44,18 +44,30 @@ pub fn series(
     from: Day,
     to: Day,
 ) -> Result<Vec<Named>, Fault> {
+    let named = |(name, packed): (String, Vec<u8>)| (name, PriceSeries::unpack_sorted(&packed));
+    Ok(packed(prices, price, instruments, from, to)?.into_iter().map(named).collect())
+}
+
+/// The same, as they come: packed, in any order.
+pub fn packed(
+    prices: &Relation,
+    price: PriceColumn,
+    instruments: &[&str],
+    from: Day,
+    to: Day,
+) -> Result<Vec<(String, Vec<u8>)>, Fault> {
     let sql = format!(
         "SELECT p.instrument_id::pg_catalog.text, {schema}.{packed} \
          FROM {prices} p WHERE p.instrument_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1) \
            AND p.trade_date OPERATOR(pg_catalog.>=) $2 AND p.trade_date OPERATOR(pg_catalog.<=) $3 \
          GROUP BY 1",
         schema = schema()?,
-        packed = packed(price),
+        packed = packing(price),
         prices = prices.sql,
     );
     let names: Vec<String> = instruments.iter().map(|name| (*name).to_owned()).collect();
     select(&sql, &[names.into(), date(from).into(), date(to).into()], |row| {
-        Ok((required(row.text(1)?)?, unpack(&required(row.bytes(2)?)?)))
+        Ok((required(row.text(1)?)?, required(row.bytes(2)?)?))
     })
 }
 
@@ -83,8 +95,9 @@ pub fn of_universe(
     range: (Day, Day),
 ) -> Result<Vec<Named>, Fault> {
     let (sql, args) = universe_query(prices, price, universe, range)?;
-    let read =
-        |row: &Row<'_>| Ok(row.text(1)?.zip(row.bytes(2)?).map(|(name, packed)| (name, unpack(&packed))));
+    let read = |row: &Row<'_>| {
+        Ok(row.text(1)?.zip(row.bytes(2)?).map(|(name, packed)| (name, PriceSeries::unpack_sorted(&packed))))
+    };
     Ok(select(&sql, &args, read)?.into_iter().flatten().collect())
 }
 
@@ -117,16 +130,10 @@ fn universe_query<'a>(
          FROM {prices} p WHERE p.trade_date OPERATOR(pg_catalog.>=) $1 \
            AND p.trade_date OPERATOR(pg_catalog.<=) $2 {named} GROUP BY 1",
         schema = schema()?,
-        packed = packed(price),
+        packed = packing(price),
         prices = prices.sql,
     );
     Ok((sql, args))
-}
-
-fn unpack(packed: &[u8]) -> crate::engine::Result<PriceSeries> {
-    let mut series = PriceSeries::unpack(packed)?;
-    series.sort()?;
-    Ok(series)
 }
 
 /// The days on which at least one of `instruments` has a price, ascending.
