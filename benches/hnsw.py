@@ -95,11 +95,16 @@ def main():
         for kind in ("vector", "halfvec"):
             index(session, kind, exact, size)
         print("\nThe vectors alone, as a column of")
-        for kind, cast in (("bytea", "vector"), ("halfvec", f"embed_index_vector(vector, {DIM})::halfvec({DIM})")):
+        direction = f"embed_index_vector(vector, {DIM})"
+        for kind, cast in (
+            ("bytea", "vector"),
+            (f"halfvec({DIM})", f"{direction}::halfvec({DIM})"),
+            (f"halfvec({DIM // 2})", f"subvector({direction}, 1, {DIM // 2})::halfvec({DIM // 2})"),
+        ):
             session.execute("DROP TABLE IF EXISTS alone")
             session.execute(f"CREATE TABLE alone AS SELECT {cast} AS v FROM joint_embeddings")
             alone = session.execute("SELECT pg_table_size('alone')").fetchone()[0]
-            print(f"  {kind:8} {alone / 1e6:6.0f} MB")
+            print(f"  {kind:13} {alone / 1e6:6.0f} MB")
     finally:
         session.close()
         server.drop_database(name)
