@@ -5,10 +5,13 @@
 
 ARG PG_MAJOR=17
 ARG RUST_VERSION=1.95.0
+# Others of the same make, where these two cannot be fetched.
+ARG RUST_IMAGE=rust:${RUST_VERSION}-slim-bookworm
+ARG POSTGRES_IMAGE=postgres:${PG_MAJOR}-bookworm
 
-FROM rust:${RUST_VERSION}-slim-bookworm AS rust
+FROM ${RUST_IMAGE} AS rust
 
-FROM postgres:${PG_MAJOR}-bookworm AS packages
+FROM ${POSTGRES_IMAGE} AS packages
 ARG PG_MAJOR
 ENV CARGO_HOME=/usr/local/cargo RUSTUP_HOME=/usr/local/rustup PATH=/usr/local/cargo/bin:$PATH
 COPY --from=rust /usr/local/cargo /usr/local/cargo
@@ -27,7 +30,7 @@ RUN apt-get update \
 COPY . .
 RUN make package
 
-FROM postgres:${PG_MAJOR}-bookworm
+FROM ${POSTGRES_IMAGE}
 ARG PG_MAJOR
 COPY --from=packages /src/build/packages /tmp/packages
 # Libraries that the packages need come by apt, the packages themselves without network.

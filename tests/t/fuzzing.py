@@ -65,10 +65,23 @@ MODELS = ["num-regime-core-v1", "num-stab-core-v1", "num-profile-core-v1", "num-
 MODELS += ["numeric-simple-v1", "num-regime-core-v2", "num-stab-core-v2", "num-portfolio-core-v2", "num-profile-core-v2"]
 MODELS += ["joint-profile-core-v1", "joint-portfolio-core-v1", "joint-stab-fragility-v1", "joint-profile-core-v2"]
 MODELS += ["text-profile-v1", "fuzz-own", "nobody-v1", "NUM-REGIME-CORE-V1"]
+# Models of the kind that a routine's name speaks of; of prices where it speaks of none.
+KINDS = {
+    r".*(joint|similar|explain_similarity|cross_sections|space)": ["joint-profile-core-v1", "joint-portfolio-core-v1", "joint-stab-fragility-v1", "joint-profile-core-v2"],
+    r".*(text|profile_document)": ["text-profile-v1"],
+    r".*scenario": ["num-scenario-core-v1"],
+    r".*portfolio": ["num-portfolio-core-v1", "num-portfolio-core-v2"],
+    r".*numeric_profile": ["num-profile-core-v2", "num-portfolio-core-v2"],
+    r".*fit_embedding": ["num-regime-core-v2", "num-stab-core-v2", "text-profile-v1", "num-profile-core-v2"],
+}
 # By argument name: the values that mean something. Any other argument, and one in four of these, takes its type's.
 BY_NAME = {
     "model_id": MODELS,
+    "numeric_model_id|num.*_model_id|portfolio_model_id": ["num-profile-core-v1", "num-portfolio-core-v1", *MODELS],
+    "text_model_id": ["text-profile-v1", *MODELS],
+    "joint_model_id": ["joint-profile-core-v1", "joint-portfolio-core-v1", *MODELS],
     r".*_model_id": MODELS,
+    "method": ["exact", "exact", "hnsw", "EXACT"],
     "on_existing": ["replace", "skip", "append", "update", "UPDATE", ""],
     "joint_type": ["PROFILE_CORE_V0", "PORTFOLIO_CORE_V0", "STAB_FRAGILITY_V0", "FUZZ_V0", "profile_core_v0"],
     "entity_type": ["INSTRUMENT", "ISSUER", "PORTFOLIO", "SCENARIO", "instrument"],
@@ -140,6 +153,9 @@ SELECT FROM backfill_numeric('2024-06-28'::date, market_id => 'M', model_id => '
 SELECT FROM backfill_numeric_portfolio('2024-06-28');
 SELECT FROM backfill_numeric_scenario('S1');
 SELECT FROM backfill_joint_portfolios('2024-06-28');
+INSERT INTO text_embeddings (source_type, source_id, model_id, vector)
+SELECT 'PROFILE', issuer_id || ':' || as_of_date, 'text-profile-v1', l2_normalize(vector_from_array(array_fill(length(structured::text)::float8, ARRAY[384]) || ARRAY[]::float8[])) FROM profiles;
+SELECT FROM backfill_joint_profiles(start_date => '2024-06-01', end_date => '2024-06-28');
 SELECT FROM backfill_joint_stab_fragility('2024-06-28', market_id => 'M');
 SELECT FROM backfill_joint_stab_scenarios('S1');
 SELECT register_numeric_model('fuzz-own', (SELECT spec FROM embed_models WHERE model_id = 'num-regime-core-v1'));
@@ -178,6 +194,7 @@ class Generator:
         self.specs = specs
         # How often an argument is odd: chosen anew for every call, so that some calls are nearly all right.
         self.odd = 0.3
+        self.models, self.registers = MODELS, None
         # Results of calls, which are inputs of others: packed states, vectors.
         self.bytes = [b"", b"\0", b"\0" * 1536, b"\0\0\x80\x3f" * 384, b"\xff" * 64, b"\0\0\xc0\x7f" * 8]
 
@@ -190,7 +207,9 @@ class Generator:
 
     def statement(self, routine):
         """A call; and whether its one value may be kept."""
-        self.odd = self.random.choice([0.02, 0.05, 0.3, 0.7])
+        self.odd = self.random.choice([0.0, 0.02, 0.05, 0.3, 0.7])
+        self.models = next((models for pattern, models in KINDS.items() if re.match(pattern, routine.name)), MODELS[:10])
+        self.registers = re.match(r".*(register|fit_embedding)", routine.name)
         if routine.kind == "a":
             return self.aggregate(routine), routine.result == "bytea"
         given = len(routine.types)
@@ -310,6 +329,8 @@ class Generator:
         return quoted(self.random.choice(RELATIONS if self.chance(self.odd) or not same else same))
 
     def make_text(self, name):
+        if name in ("model_id", "base_model_id") and not self.chance(self.odd):
+            return quoted("fuzz-new" if self.registers and name == "model_id" else self.random.choice(self.models))
         for pattern, values in BY_NAME.items():
             if re.fullmatch(pattern, name) and not self.chance(self.odd):
                 # The first ones are the likeliest to mean something.
@@ -345,7 +366,9 @@ class Generator:
         if name in ("scope", "filter", "entity_scope") and not self.chance(self.odd):
             return quoted(self.random.choice(SCOPES))
         if name in ("spec", "branches", "source") or self.chance(0.3):
-            return quoted(json.dumps(self.mutated(self.random.choice(self.specs))))
+            kind = {"spec": dict, "branches": list}.get(name)
+            fit = [spec for spec in self.specs if kind is None or isinstance(spec, kind)]
+            return quoted(json.dumps(self.mutated(self.random.choice(fit or self.specs))))
         return quoted(json.dumps(self.document(3)).replace(" 1.5", " 1e400"))
 
     def document(self, depth):
