@@ -50,7 +50,7 @@ BEGIN
                                                                 WHEN wanted.relname = 'joint_embeddings' AND d.part = 'entity_id'
                                                                 THEN replace(wanted.parts[5], '@.', '')
                                                                 ELSE d.part END
-                                                      FROM (SELECT pg_get_indexdef(i.indexrelid, k, true)) AS d(part)) AS p(part))
+                                                      FROM (SELECT replace(pg_get_indexdef(i.indexrelid, k, true), '"', '')) AS d(part)) AS p(part))
                             = (SELECT array_agg(replace(part, '@.', '') ORDER BY replace(part, '@.', '') COLLATE "C")
                                  FROM unnest(wanted.parts) AS part)) AS enforced
           FROM (VALUES

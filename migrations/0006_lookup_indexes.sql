@@ -39,7 +39,7 @@ BEGIN
           JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname AND c.relkind IN ('r', 'p')
          WHERE NOT EXISTS (SELECT FROM pg_index AS i
                             WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL
-                              AND (SELECT array_agg(pg_get_indexdef(i.indexrelid, k, true) ORDER BY k)
+                              AND (SELECT array_agg(replace(pg_get_indexdef(i.indexrelid, k, true), '"', '') ORDER BY k)
                                      FROM generate_series(1, cardinality(wanted.parts)) AS k) = wanted.parts)
          ORDER BY c.relname, wanted.index_name
     LOOP

@@ -62,7 +62,7 @@ AS $view$
                pg_catalog.to_date(pg_catalog.right(t.source_id::pg_catalog.text, 10), 'YYYY-MM-DD'), pg_catalog.count(*)
           FROM text_embeddings t
          WHERE t.source_type::pg_catalog.text OPERATOR(pg_catalog.=) 'PROFILE' AND t.vector IS NOT NULL
-           AND t.source_id::pg_catalog.text OPERATOR(pg_catalog.~) ':\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$'
+           AND t.source_id::pg_catalog.text OPERATOR(pg_catalog.~) ':[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
          GROUP BY 4, 5
         UNION ALL
         SELECT 'joint', j.joint_type::pg_catalog.text, j.entity_scope OPERATOR(pg_catalog.->>) 'entity_type',
@@ -130,7 +130,7 @@ AS $view$
     WITH dated AS (
         SELECT t.source_type::pg_catalog.text AS source_type, t.model_id::pg_catalog.text AS model_id,
                t.source_id::pg_catalog.text AS id,
-               CASE WHEN t.source_id::pg_catalog.text OPERATOR(pg_catalog.~) ':\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$'
+               CASE WHEN t.source_id::pg_catalog.text OPERATOR(pg_catalog.~) ':[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
                     THEN pg_catalog.to_date(pg_catalog.right(t.source_id::pg_catalog.text, 10), 'YYYY-MM-DD') END AS day,
                t.vector
           FROM text_embeddings t

@@ -154,15 +154,27 @@ impl Wording {
     }
 
     fn report(self, message: String) -> ErrorReport {
-        let mut report = ErrorReport::new(self.code, message, "prometheus_embed");
+        let mut report = ErrorReport::new(self.code, shortened(message), "prometheus_embed");
         if let Some(detail) = self.detail {
-            report = report.set_detail(detail);
+            report = report.set_detail(shortened(detail));
         }
         if let Some(hint) = self.hint {
-            report = report.set_hint(hint);
+            report = report.set_hint(shortened(hint));
         }
         report
     }
+}
+
+/// Characters of a message that are told: what it quotes may be as long as any text.
+const LONGEST: usize = 2_000;
+
+fn shortened(mut text: String) -> String {
+    let whole = text.len();
+    if let Some((cut, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(cut);
+        text.push_str(&format!("... ({whole} bytes)"));
+    }
+    text
 }
 
 impl From<Error> for ErrorReport {

@@ -78,9 +78,9 @@ impl Relation {
     }
 }
 
-/// A definition as Postgres prints it where pg_catalog comes first.
+/// A definition as Postgres prints it where pg_catalog comes first, and `quote_all_identifiers` is off.
 fn plain(definition: &str) -> String {
-    let mut text = definition.replace("::pg_catalog.", "::");
+    let mut text = definition.replace('"', "").replace("::pg_catalog.", "::");
     for operator in ["->>", "||"] {
         text = text.replace(&format!("OPERATOR(pg_catalog.{operator})"), operator);
     }

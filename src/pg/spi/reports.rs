@@ -61,7 +61,7 @@ pub fn at(
                              (2, 'exposures_by_sector', p.exposures_by_sector::pg_catalog.jsonb), \
                              (3, 'exposures_by_factor', p.exposures_by_factor::pg_catalog.jsonb)) b(part, name, value) \
                WHERE pg_catalog.jsonb_typeof(b.value) OPERATOR(pg_catalog.<>) 'object' \
-                 AND b.value OPERATOR(pg_catalog.<>) ALL ('{{\"null\",0,false,[],\"\\\"\\\"\"}}'::pg_catalog.jsonb[])) AS trouble \
+                 AND b.value OPERATOR(pg_catalog.<>) ALL (ARRAY['null', '0', 'false', '[]', '\"\"']::pg_catalog.jsonb[])) AS trouble \
            FROM (VALUES (1, p.risk_metrics::pg_catalog.jsonb), (2, p.exposures_by_sector::pg_catalog.jsonb), \
                         (3, p.exposures_by_factor::pg_catalog.jsonb)) o(part, value), \
                 LATERAL pg_catalog.jsonb_each(CASE WHEN pg_catalog.jsonb_typeof(o.value) OPERATOR(pg_catalog.=) 'object' \
