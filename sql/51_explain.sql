@@ -44,27 +44,135 @@ BEGIN
 END
 $labels$;
 
--- The places of a joint space's branches in its vectors; one place over all where branches are averaged.
+-- The places of a joint space's branches in its vectors; one place over all where branches are averaged. What is projected
+-- into its place has the seed of the projection; a place that is mixed says nothing of components, one by one.
 CREATE FUNCTION embed_space_places(joint_type text, model_id text)
-RETURNS TABLE (branch text, first_component int, dims int, branch_model_id text, branch_entity_type text, mixed boolean)
+RETURNS TABLE (branch text, first_component int, dims int, branch_model_id text, branch_entity_type text, mixed boolean,
+               seed bigint, branch_window_days int)
     LANGUAGE sql STABLE ROWS 4
     SET search_path = pg_catalog, pg_temp
 AS $places$
     SELECT b ->> 'name', (sum((b ->> 'dims')::int) OVER (ORDER BY n) - (b ->> 'dims')::int)::int, (b ->> 'dims')::int,
-           b ->> 'model_id', b ->> 'entity_type', b ? 'seed' OR b ? 'transform'
+           b ->> 'model_id', b ->> 'entity_type', b ? 'seed' OR b ? 'transform',
+           CASE WHEN NOT b ? 'transform' THEN (b ->> 'seed')::bigint END, (b ->> 'window_days')::int
       FROM @extschema@.embed_spaces s, jsonb_array_elements(s.branches) WITH ORDINALITY x(b, n)
      WHERE s.joint_type = $1 AND s.model_id = $2 AND s.fusion = 'concat'
     UNION ALL
-    SELECT 'all branches', 0, coalesce(m.dim, 384), f.branch ->> 'model_id', f.branch ->> 'entity_type', false
+    SELECT 'all branches', 0, coalesce(m.dim, 384), f.branch ->> 'model_id', f.branch ->> 'entity_type', false, NULL, NULL
       FROM @extschema@.embed_spaces s JOIN @extschema@.embed_models m USING (model_id),
            jsonb_path_query_first(s.branches, '$.** ? (@.table == "numeric_window_embeddings")') f(branch)
      WHERE s.joint_type = $1 AND s.model_id = $2 AND s.fusion <> 'concat'
        AND s.entity_type <> 'SCENARIO'
 $places$;
 
+-- The newest row of named features of an entity that vectors of a date are made from, the same of several as in backfills;
+-- NULL where it cannot be read.
+CREATE FUNCTION embed_named_row(source regclass, entity_type text, entity text, as_of date, columns text[]) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $named$
+DECLARE
+    id    name := CASE entity_type WHEN 'PORTFOLIO' THEN 'portfolio_id' WHEN 'INSTRUMENT' THEN 'instrument_id' ELSE 'issuer_id' END;
+    found jsonb;
+BEGIN
+    IF source IS NULL OR NOT has_table_privilege(source, 'SELECT')
+       OR 2 > (SELECT count(*) FROM pg_attribute t WHERE t.attrelid = source AND t.attname IN (id, 'as_of_date') AND NOT t.attisdropped) THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('SELECT o.o FROM %s s, LATERAL (SELECT coalesce(jsonb_object_agg(key, value), ''{}'') FROM jsonb_each(to_jsonb(s))
+                                                     WHERE key = ANY ($3)) o(o)
+                     WHERE s.%I::text = $1 AND s.as_of_date::date <= $2 ORDER BY s.as_of_date::date DESC, o.o::text LIMIT 1', source, id)
+       INTO found USING entity, as_of, columns;
+    RETURN found;
+END
+$named$;
+
+-- The dot product of two places that one branch fills, split into features and blocks of days. Components of a place are
+-- those of the branch, but for named features (read again, by name) and for projected branches (the branches' own vectors,
+-- along what comes back out of the place). What no longer gives the place, because it has changed or is gone, is not split.
+CREATE FUNCTION embed_branch_parts(
+    model_id text, entity_type text, ids text[], as_of date, window_days int, places bytea[], mixed boolean, seed bigint,
+    branch_window_days int, numeric_embeddings regclass, source regclass)
+RETURNS TABLE (feature text, block text, part float8)
+    LANGUAGE plpgsql STABLE ROWS 20
+    SET search_path = pg_catalog, pg_temp
+AS $parts$
+DECLARE
+    spec   jsonb;
+    columns text[];
+    named  jsonb[];
+    inputs bytea[];
+    vec    bytea;
+    days   int := window_days;
+    back_a float8[];
+    back_b float8[];
+    dims   int;
+BEGIN
+    SELECT m.spec INTO spec FROM @extschema@.embed_models m WHERE m.model_id = embed_branch_parts.model_id AND m.modality = 'numeric';
+    IF spec ->> 'encoder' = 'named' AND (seed IS NOT NULL OR NOT mixed) THEN
+        columns := ARRAY(SELECT DISTINCT c FROM jsonb_array_elements(spec -> 'blocks') b, jsonb_array_elements_text(b -> 'columns') c);
+        named := ARRAY[@extschema@.embed_named_row(source, entity_type, ids[1], as_of, columns),
+                       @extschema@.embed_named_row(source, entity_type, ids[2], as_of, columns)];
+        dims := CASE WHEN array_position(named, NULL) IS NULL THEN (spec ->> 'dim')::int END;
+    ELSIF spec IS NOT NULL AND seed IS NOT NULL AND numeric_embeddings IS NOT NULL AND has_table_privilege(numeric_embeddings, 'SELECT') THEN
+        FOR i IN 1..2 LOOP
+            EXECUTE format('SELECT e.vector, (e.window_spec ->> ''window_days'')::int FROM %s e WHERE e.model_id = $1 AND e.entity_type = $2
+                               AND e.entity_id = $3 AND e.as_of_date = $4 AND ($5 IS NULL OR e.window_spec ->> ''window_days'' = $5::text) %s LIMIT 1',
+                           numeric_embeddings,
+                           CASE WHEN EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = numeric_embeddings AND t.attname = 'embedding_id')
+                                THEN 'ORDER BY e.embedding_id DESC' ELSE '' END)
+               INTO vec, days USING model_id, entity_type, ids[i], as_of, branch_window_days;
+            inputs[i] := vec;
+        END LOOP;
+        dims := CASE WHEN length(inputs[1]) = length(inputs[2]) THEN length(inputs[1]) / 4 END;
+    END IF;
+    back_a := @extschema@.embed_place_back(places[1], dims, seed);
+    back_b := @extschema@.embed_place_back(places[2], dims, seed);
+    RETURN QUERY
+    WITH raw AS (
+        SELECT p.feature, p.block, p.part AS ab, 0::float8 AS ba, 0::float8 AS aa, 0::float8 AS bb
+          FROM @extschema@.embed_named_parts(model_id, named[1], back_b) p
+        UNION ALL SELECT p.feature, p.block, 0, p.part, 0, 0 FROM @extschema@.embed_named_parts(model_id, named[2], back_a) p
+        UNION ALL SELECT p.feature, p.block, 0, 0, p.part, 0 FROM @extschema@.embed_named_parts(model_id, named[1], back_a) p
+        UNION ALL SELECT p.feature, p.block, 0, 0, 0, p.part FROM @extschema@.embed_named_parts(model_id, named[2], back_b) p
+        UNION ALL
+        SELECT l.feature, l.block, x.a * x.back_b, x.b * x.back_a, x.a * x.back_a, x.b * x.back_b
+          FROM ROWS FROM (unnest(@extschema@.vector_to_array(inputs[1])), unnest(@extschema@.vector_to_array(inputs[2])),
+                          unnest(back_a), unnest(back_b)) WITH ORDINALITY x(a, b, back_a, back_b, i)
+          JOIN @extschema@.embed_component_labels(model_id, coalesce(dims, 0), days, entity_type) l ON l.component = x.i
+         WHERE inputs IS NOT NULL AND dims IS NOT NULL),
+    parts AS (
+        SELECT r.feature, r.block, sum(r.ab) AS ab, sum(r.ba) AS ba, sum(r.aa) AS aa, sum(r.bb) AS bb FROM raw r GROUP BY 1, 2),
+    -- How much longer a place is than what was brought into it.
+    scales AS (
+        SELECT @extschema@.l2_norm(places[1]) ^ 2 / sum(s.aa) AS a, @extschema@.l2_norm(places[2]) ^ 2 / sum(s.bb) AS b
+          FROM parts s HAVING sum(s.aa) > 0 AND sum(s.bb) > 0),
+    halves AS (SELECT p.feature, p.block, (p.ab * s.a + p.ba * s.b) / 2 AS part FROM parts p, scales s),
+    total AS (SELECT sum(h.part) AS found, sum(abs(h.part)) AS size, @extschema@.dot_product(places[1], places[2]) AS wanted FROM halves h)
+    -- Vectors are rounded to float32; what that leaves is shared out.
+    SELECT h.feature, h.block, h.part + (t.wanted - t.found) * abs(h.part) / nullif(t.size, 0)
+      FROM halves h, total t
+     WHERE abs(t.wanted - t.found) <= 1e-6 * @extschema@.l2_norm(places[1]) * @extschema@.l2_norm(places[2]);
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT coalesce(l.feature, 'all'), coalesce(l.block, 'all'), sum(x.x::float8 * y.y::float8 ORDER BY x.i)
+      FROM unnest(@extschema@.vector_to_array(places[1])) WITH ORDINALITY x(x, i)
+      JOIN unnest(@extschema@.vector_to_array(places[2])) WITH ORDINALITY y(y, i) USING (i)
+      LEFT JOIN LATERAL @extschema@.embed_component_labels(
+                model_id, @extschema@.vector_dim(places[1]), window_days, entity_type) l
+             ON NOT mixed AND l.component = i
+     GROUP BY 1, 2;
+END
+$parts$;
+
 CREATE FUNCTION explain_similarity(
     joint_type text, a text, b text, as_of date, model_id text DEFAULT NULL, window_days int DEFAULT 63,
-    embeddings regclass DEFAULT pg_catalog.to_regclass('joint_embeddings'))
+    embeddings regclass DEFAULT pg_catalog.to_regclass('joint_embeddings'),
+    numeric_embeddings regclass DEFAULT pg_catalog.to_regclass('numeric_window_embeddings'),
+    profiles regclass DEFAULT pg_catalog.to_regclass('profiles'),
+    reports regclass DEFAULT pg_catalog.to_regclass('portfolio_risk_reports'))
 RETURNS TABLE (branch text, feature text, block text, contribution float8)
     LANGUAGE plpgsql STABLE COST 10000 ROWS 20
     SET search_path = pg_catalog, pg_temp
@@ -72,6 +180,8 @@ AS $explain$
 DECLARE
     vec    bytea;
     pair   bytea[] := '{}';
+    scope  jsonb;
+    scopes jsonb[] := '{}';
     entity text;
     scale  float8;
     -- Tables in the distributed form have no ids, and one row of a key.
@@ -91,34 +201,39 @@ BEGIN
             HINT = 'SELECT joint_type, model_id FROM embed_spaces lists the registered spaces.';
     END IF;
     FOREACH entity IN ARRAY ARRAY[a, b] LOOP
-        EXECUTE format('SELECT e.vector FROM %s e WHERE e.joint_type = $1 AND e.model_id = $2 AND e.as_of_date = $3
+        EXECUTE format('SELECT e.vector, e.entity_scope FROM %s e WHERE e.joint_type = $1 AND e.model_id = $2 AND e.as_of_date = $3
                            AND $4 IN (e.entity_scope ->> ''entity_id'', e.entity_scope ->> ''issuer_id'', e.entity_scope ->> ''portfolio_id'')
                          %s LIMIT 1', embeddings, newest)
-           INTO vec USING joint_type, model_id, as_of, entity;
+           INTO vec, scope USING joint_type, model_id, as_of, entity;
         IF vec IS NULL THEN
             RAISE EXCEPTION 'no joint embedding of "%" at % for model "%"', entity, as_of, model_id USING ERRCODE = 'no_data_found',
                 HINT = 'backfill_joint() makes it.';
         END IF;
         pair := pair || vec;
+        scopes := scopes || scope;
     END LOOP;
     scale := @extschema@.l2_norm(pair[1]) * @extschema@.l2_norm(pair[2]);
     RETURN QUERY
-    SELECT p.branch, coalesce(l.feature, 'all'), coalesce(l.block, 'all'),
-           sum(x.x::float8 * y.y::float8 ORDER BY x.i) / nullif(scale, 0)
-      FROM unnest(@extschema@.vector_to_array(pair[1])) WITH ORDINALITY x(x, i)
-      JOIN unnest(@extschema@.vector_to_array(pair[2])) WITH ORDINALITY y(y, i) USING (i)
-      JOIN @extschema@.embed_space_places(joint_type, explain_similarity.model_id) p ON i > p.first_component AND i <= p.first_component + p.dims
-      LEFT JOIN LATERAL @extschema@.embed_component_labels(
-                p.branch_model_id, p.dims, window_days, p.branch_entity_type) l
-             ON NOT p.mixed AND l.component = i - p.first_component
+    SELECT p.branch, q.feature, q.block, q.part / nullif(scale, 0)
+      FROM @extschema@.embed_space_places(joint_type, explain_similarity.model_id) p
+     CROSS JOIN LATERAL @extschema@.embed_branch_parts(
+           p.branch_model_id, p.branch_entity_type,
+           (SELECT array_agg(CASE p.branch_entity_type WHEN 'INSTRUMENT' THEN coalesce(s.s ->> 'instrument_id', s.s ->> 'entity_id')
+                                                       WHEN 'PORTFOLIO' THEN s.s ->> 'portfolio_id' ELSE s.s ->> 'issuer_id' END ORDER BY s.n)
+              FROM unnest(scopes) WITH ORDINALITY s(s, n)),
+           as_of, window_days,
+           ARRAY[substring(pair[1] FROM p.first_component * 4 + 1 FOR p.dims * 4), substring(pair[2] FROM p.first_component * 4 + 1 FOR p.dims * 4)],
+           p.mixed, p.seed, p.branch_window_days, numeric_embeddings, CASE p.branch_entity_type WHEN 'PORTFOLIO' THEN reports ELSE profiles END) q
      -- Padding says nothing.
-     GROUP BY 1, 2, 3 HAVING sum(x.x::float8 * y.y::float8) IS DISTINCT FROM 0 ORDER BY 4 DESC, 1, 2, 3;
+     WHERE q.part <> 0 ORDER BY 4 DESC, 1, 2, 3;
 END
 $explain$;
 
 CREATE FUNCTION explain_numeric_similarity(
     model_id text, a text, b text, as_of date, window_days int DEFAULT 63, entity_type text DEFAULT 'INSTRUMENT',
-    embeddings regclass DEFAULT pg_catalog.to_regclass('numeric_window_embeddings'))
+    embeddings regclass DEFAULT pg_catalog.to_regclass('numeric_window_embeddings'),
+    profiles regclass DEFAULT pg_catalog.to_regclass('profiles'),
+    reports regclass DEFAULT pg_catalog.to_regclass('portfolio_risk_reports'))
 RETURNS TABLE (feature text, block text, contribution float8)
     LANGUAGE plpgsql STABLE COST 10000 ROWS 20
     SET search_path = pg_catalog, pg_temp
@@ -147,12 +262,10 @@ BEGIN
     END LOOP;
     scale := @extschema@.l2_norm(pair[1]) * @extschema@.l2_norm(pair[2]);
     RETURN QUERY
-    SELECT l.feature, l.block, sum(x.x::float8 * y.y::float8 ORDER BY x.i) / nullif(scale, 0)
-      FROM unnest(@extschema@.vector_to_array(pair[1])) WITH ORDINALITY x(x, i)
-      JOIN unnest(@extschema@.vector_to_array(pair[2])) WITH ORDINALITY y(y, i) USING (i)
-      JOIN @extschema@.embed_component_labels(model_id, @extschema@.vector_dim(pair[1]), window_days, entity_type) l
-             ON l.component = i
-     GROUP BY 1, 2 HAVING sum(x.x::float8 * y.y::float8) IS DISTINCT FROM 0 ORDER BY 3 DESC, 1, 2;
+    SELECT q.feature, q.block, q.part / nullif(scale, 0)
+      FROM @extschema@.embed_branch_parts(model_id, entity_type, ARRAY[a, b], as_of, window_days, pair, false, NULL::bigint, NULL::int, NULL::regclass,
+                                          CASE entity_type WHEN 'PORTFOLIO' THEN reports ELSE profiles END) q
+     WHERE q.part <> 0 ORDER BY 3 DESC, 1, 2;
 END
 $explain$;
 
@@ -160,7 +273,15 @@ COMMENT ON FUNCTION embed_component_labels(text, int, int, text) IS
     'Internal: feature and block of days of every component of a numeric model''s vectors.';
 COMMENT ON FUNCTION embed_space_places(text, text) IS
     'Internal: where the branches of a joint space lie in its vectors.';
-COMMENT ON FUNCTION explain_similarity(text, text, text, date, text, int, regclass) IS
+COMMENT ON FUNCTION embed_named_row(regclass, text, text, date, text[]) IS
+    'Internal: the newest row of named features of an entity up to a date.';
+COMMENT ON FUNCTION embed_branch_parts(text, text, text[], date, int, bytea[], boolean, bigint, int, regclass, regclass) IS
+    'Internal: the dot product of two places of a branch, split into features and blocks of days.';
+COMMENT ON FUNCTION embed_place_back(bytea, int, bigint) IS
+    'Internal: the vector whose dot product with a branch is that of a place with the branch projected into it.';
+COMMENT ON FUNCTION embed_named_parts(text, jsonb, float8[]) IS
+    'Internal: what each named feature of a row contributes to the dot product of its vector with another.';
+COMMENT ON FUNCTION explain_similarity(text, text, text, date, text, int, regclass, regclass, regclass, regclass) IS
     'Splits the cosine of two joint vectors into branches, features and blocks of days, which add up to it.';
-COMMENT ON FUNCTION explain_numeric_similarity(text, text, text, date, int, text, regclass) IS
+COMMENT ON FUNCTION explain_numeric_similarity(text, text, text, date, int, text, regclass, regclass, regclass) IS
     'Splits the cosine of two numeric vectors into features and blocks of days, which add up to it.';

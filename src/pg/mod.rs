@@ -109,8 +109,16 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../../sql/51_explain.sql",
     name = "explain",
-    requires =
-        ["models", "spaces", api::vectors::vector_to_array, api::vectors::l2_norm, api::vectors::vector_dim]
+    requires = [
+        "models",
+        "spaces",
+        api::vectors::vector_to_array,
+        api::vectors::l2_norm,
+        api::vectors::vector_dim,
+        api::vectors::dot_product,
+        api::explain::embed_place_back,
+        api::explain::embed_named_parts
+    ]
 );
 pgrx::extension_sql_file!(
     "../../sql/80_privileges.sql",

@@ -269,6 +269,88 @@ def test_a_joint_cosine_is_the_sum_of_its_parts(market, joint_type, model, a, b)
         assert volume / score > 0.999
 
 
+@pytest.mark.parametrize("model, kind, a, b, source, names", [
+    ("num-portfolio-core-v2", "PORTFOLIO", "P00001", "P00002", {}, {("book", "leverage"), ("shape", "concentration")}),
+    ("num-profile-core-v2", "ISSUER", "I0001", "I0002", {"profiles": "behaviour"},
+     {("profile", "price_vol_63d"), ("profile", "price_dd_63d"), ("profile", "price_trend_63d"), ("profile", "turnover")}),
+])
+def test_named_features_are_explained_by_name(market, model, kind, a, b, source, names):
+    arguments = "".join(f", {name} => '{table}'" for name, table in source.items())
+    query = f"SELECT block, feature, contribution FROM explain_numeric_similarity('{model}', %s, %s, '{DAY}', 1, '{kind}'{arguments})"
+    parts = market.execute(query, (a, b)).fetchall()
+    assert names <= {(block, feature) for block, feature, _ in parts}
+    assert abs(sum(part for *_, part in parts) - cosine(market, "numeric_window_embeddings", "entity_id", model, a, b)) < 1e-9
+    # With itself every feature counts for what it is of the vector, and either order says the same.
+    alone = {(block, feature): part for block, feature, part in market.execute(query, (a, a)).fetchall()}
+    assert abs(sum(alone.values()) - 1) < 1e-9 and all(part > -0.2 for part in alone.values())
+    turned = {(block, feature): part for block, feature, part in market.execute(query, (b, a)).fetchall()}
+    assert turned.keys() == {(block, feature) for block, feature, _ in parts}
+    assert all(abs(turned[block, feature] - part) < 1e-9 for block, feature, part in parts)
+
+
+def test_a_part_is_what_its_feature_changes(changed):
+    """Where one feature differs from its centre in both rows, it is all of the cosine, negative where the signs differ."""
+    changed.execute("UPDATE portfolio_risk_reports SET exposures_by_sector = '{}', exposures_by_factor = '{}', net_exposure = 0.8,"
+                    " gross_exposure = 1.2, leverage = 1.2, risk_metrics = jsonb_build_object('beta', CASE portfolio_id"
+                    " WHEN 'P00001' THEN 1.4 WHEN 'P00002' THEN 1.2 ELSE 0.6 END) WHERE as_of_date = %s", (DAY,))
+    changed.execute("SELECT count(*) FROM backfill_numeric_profile(%s, model_id => 'num-portfolio-core-v2', entity_type => 'PORTFOLIO',"
+                    " source => 'portfolio_risk_reports', entity_column => 'portfolio_id', max_entities => 20)", (DAY,))
+    for other, expected in (("P00002", 1), ("P00003", -1)):
+        (block, feature, part), = changed.execute(
+            "SELECT block, feature, contribution FROM explain_numeric_similarity('num-portfolio-core-v2', 'P00001', %s, %s, 1, 'PORTFOLIO')",
+            (other, DAY)).fetchall()
+        assert (block, feature) == ("risk", "beta") and abs(part - expected) < 1e-6
+
+
+def test_rows_that_no_longer_give_the_vector_are_not_named(changed):
+    changed.execute("UPDATE portfolio_risk_reports SET risk_metrics = '{\"beta\": 3}' WHERE portfolio_id = 'P00001' AND as_of_date = %s", (DAY,))
+    for model, call in (("num-portfolio-core-v2", "explain_numeric_similarity('num-portfolio-core-v2', 'P00001', 'P00002', %s, 1, 'PORTFOLIO')"),
+                        ("joint-portfolio-core-v2", "explain_similarity('PORTFOLIO_CORE_V0', 'P00001', 'P00002', %s, 'joint-portfolio-core-v2')")):
+        (feature, part), = changed.execute(f"SELECT feature, contribution FROM {call}", (DAY,)).fetchall()
+        table, where = ("joint_embeddings", "entity_scope ->> 'portfolio_id'") if "joint" in model else ("numeric_window_embeddings", "entity_id")
+        assert feature == "all" and abs(part - cosine(changed, table, where, model, "P00001", "P00002")) < 1e-9
+
+
+def test_of_two_rows_of_a_date_the_explanation_reads_the_one_of_the_vector(changed):
+    changed.execute("INSERT INTO portfolio_risk_reports (report_id, portfolio_id, as_of_date, portfolio_value, cash, net_exposure, gross_exposure,"
+                    " leverage, risk_metrics, exposures_by_sector, exposures_by_factor) SELECT report_id || ' tie ' || n, portfolio_id, as_of_date,"
+                    " portfolio_value, cash, net_exposure, gross_exposure, leverage + n / 10.0, risk_metrics, exposures_by_sector, exposures_by_factor"
+                    " FROM portfolio_risk_reports, generate_series(-2, 2) n WHERE portfolio_id = 'P00001' AND as_of_date = %s", (DAY,))
+    changed.execute("SELECT count(*) FROM backfill_numeric_profile(%s, ARRAY['P00001'], 'num-portfolio-core-v2', 'PORTFOLIO',"
+                    " 'portfolio_id', source => 'portfolio_risk_reports')", (DAY,))
+    parts = changed.execute("SELECT feature FROM explain_numeric_similarity('num-portfolio-core-v2', 'P00001', 'P00002', %s, 1, 'PORTFOLIO')",
+                            (DAY,)).fetchall()
+    assert len(parts) > 5
+
+
+def test_portfolios_are_explained_by_name_in_the_joint_space_too(market):
+    numeric, joint = (dict(market.execute(f"SELECT block || '/' || feature, contribution FROM {call}").fetchall()) for call in (
+        f"explain_numeric_similarity('num-portfolio-core-v2', 'P00001', 'P00002', '{DAY}', 1, 'PORTFOLIO')",
+        f"explain_similarity('PORTFOLIO_CORE_V0', 'P00001', 'P00002', '{DAY}', 'joint-portfolio-core-v2')"))
+    assert len(joint) > 5 and joint.keys() == numeric.keys()
+    assert all(abs(joint[name] - part) < 1e-6 for name, part in numeric.items())
+
+
+def test_a_projected_branch_is_explained_by_features_and_days(changed):
+    query = "SELECT branch, feature, block, contribution FROM explain_similarity('STAB_FRAGILITY_V0', 'X0001', 'X0002', %s, 'joint-stab-fragility-v2')"
+    parts = changed.execute(query, (DAY,)).fetchall()
+    stability = {(feature, block): part for branch, feature, block, part in parts if branch == "stability"}
+    features = {f"{c['feature']}{' %d' % c['days'] if 'days' in c else ''}" for c, in changed.execute(
+        "SELECT jsonb_array_elements(spec -> 'channels') FROM embed_models WHERE model_id = 'num-stab-core-v2'")}
+    assert {feature for feature, _ in stability} == features and {block for _, block in stability} == {"newest 21 days", "days 22-63"}
+    # The projection keeps angles nearly, so its parts are near those of the branch alone, and add up to the place's.
+    whole = dict(((feature, block), part) for feature, block, part in changed.execute(
+        "SELECT feature, block, contribution FROM explain_numeric_similarity('num-stab-core-v2', 'X0001', 'X0002', %s)", (DAY,)))
+    assert all(abs(part / 0.7 - whole[name]) < 0.15 for name, part in stability.items())
+    score = cosine(changed, "joint_embeddings", "entity_scope ->> 'entity_id'", "joint-stab-fragility-v2", "X0001", "X0002")
+    assert abs(sum(part for *_, part in parts) - score) < 1e-9
+    # Without the branch's own vectors there is nothing to split by, and the sum is the same.
+    changed.execute("DELETE FROM numeric_window_embeddings WHERE model_id = 'num-stab-core-v2' AND entity_id = 'X0002'")
+    blind = changed.execute(query, (DAY,)).fetchall()
+    assert [(feature, block) for branch, feature, block, _ in blind if branch == "stability"] == [("all", "all")]
+    assert abs(sum(part for *_, part in blind) - score) < 1e-9
+
+
 @pytest.mark.parametrize("arguments, code, words", [
     ("'num-scenario-core-v1', 'S:1', '2024-06-28', entity_type => 'SCENARIO'", "0A000", "no dates"),
     ("'num-regime-core-v2', 'X0001', '2024-06-28', entity_type => 'FUND'", "22023", '"FUND"'),

@@ -122,6 +122,24 @@ fn project(placed: &mut [Result<Placed>], dims: usize, seed: u32) {
     }
 }
 
+/// The vector of `dim` components whose dot product with a branch's is that of `placed` with the branch in its place: the
+/// projection's transpose times `placed`, which is the place itself where there is no projection.
+///
+/// Errors: those of making a projection.
+pub fn pull_back(placed: &[f64], dim: usize, seed: Option<u32>) -> Result<Vec<f64>> {
+    let mut back = vec![0.0; dim];
+    match seed.filter(|_| placed.len() < dim) {
+        Some(seed) => {
+            let matrix = projection(placed.len(), dim, seed)?;
+            for (row, along) in placed.iter().enumerate() {
+                back.iter_mut().zip(matrix.row(row)).for_each(|(slot, x)| *slot += along * x);
+            }
+        }
+        None => back.iter_mut().zip(placed).for_each(|(slot, x)| *slot = *x),
+    }
+    Ok(back)
+}
+
 fn projection(rows: usize, cols: usize, seed: u32) -> Result<Rc<Matrix>> {
     let key = (rows, cols, seed);
     let kept = MATRICES.with(|kept| {
@@ -145,6 +163,7 @@ fn projection(rows: usize, cols: usize, seed: u32) -> Result<Rc<Matrix>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::linear::dot;
     use super::*;
     use proptest::prelude::*;
 
@@ -200,6 +219,25 @@ mod tests {
         }
         assert!(matches!(joint(&[None, None], &places, 3), Err(Error::TooManyDimensions { dim: 4, max: 3 })));
         assert!(joint(&[None], &places, 4).is_err());
+    }
+
+    #[test]
+    fn what_is_pulled_back_has_the_dot_product_of_the_place() {
+        let branch: Vec<f32> = (0..40).map(|i| (i as f32).sin()).collect();
+        let wide: Vec<f64> = branch.iter().copied().map(f64::from).collect();
+        for seed in [None, Some(3)] {
+            let stored = bytes(&branch);
+            let placed = place_all(&[Some(VectorRef::new(&stored).unwrap())], &place(8, 1.0, seed)).remove(0);
+            let placed = placed.unwrap().unwrap();
+            let back = pull_back(&placed, 40, seed).unwrap();
+            // The place is the projected branch over its length.
+            let length = dot(&back, &wide);
+            let projected: Vec<f64> = placed.iter().map(|x| x * length).collect();
+            let along: Vec<f64> = (0..8).map(|i| f64::from(i).cos()).collect();
+            let expected = dot(&projected, &along);
+            assert!((dot(&pull_back(&along, 40, seed).unwrap(), &wide) - expected).abs() < 1e-12);
+        }
+        assert_eq!(pull_back(&[1.0, 2.0], 1, Some(3)).unwrap(), [1.0]);
     }
 
     #[test]

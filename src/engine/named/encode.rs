@@ -3,7 +3,7 @@
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::super::linear::normalise;
+use super::super::linear::dot;
 use super::super::numeric::pipeline::Refusal;
 use super::super::numeric::pipeline::encode::finish;
 use super::super::random::SplitMix64;
@@ -18,9 +18,9 @@ pub fn encode(spec: &NamedSpec, row: &Value, out: &mut [u8]) -> std::result::Res
     let mut vector = vec![0.0; spec.dim];
     let mut used = 0;
     for block in &spec.blocks {
-        let (part, found) = block_vector(spec, block, row);
-        used += found;
-        vector.iter_mut().zip(&part).for_each(|(slot, x)| *slot += block.weight * x);
+        let made = block_vector(spec, block, row);
+        used += made.features.len();
+        vector.iter_mut().zip(&made.part).for_each(|(slot, x)| *slot += block.weight * (x / made.norm));
     }
     if used == 0 {
         return Err(Refusal::NoFeature);
@@ -29,8 +29,32 @@ pub fn encode(spec: &NamedSpec, row: &Value, out: &mut [u8]) -> std::result::Res
     Ok(used)
 }
 
-/// The block's own vector before it is weighed, and the number of its features.
-fn block_vector(spec: &NamedSpec, block: &Block, row: &Value) -> (Vec<f64>, usize) {
+/// What each feature of `row` contributes to the dot product of its vector, before that is scaled, with `along` (shape
+/// `[dim]`): block, name, and part. The parts add up to that dot product.
+pub fn parts<'s>(spec: &'s NamedSpec, row: &Value, along: &[f64]) -> Vec<(&'s str, String, f64)> {
+    let mut parts = Vec::new();
+    for block in &spec.blocks {
+        let made = block_vector(spec, block, row);
+        let scale = block.weight / (made.norm * (spec.slots as f64).sqrt());
+        for (name, scaled) in made.features {
+            let slots = slots(spec, &block.name, &name).into_iter();
+            let found: f64 = slots.filter_map(|(slot, sign)| Some(sign * along.get(slot)?)).sum();
+            parts.push((block.name.as_str(), name, scale * scaled * found));
+        }
+    }
+    parts
+}
+
+/// A block's own vector, before it is weighed.
+struct BlockVector {
+    part: Vec<f64>,
+    /// What the vector is divided by.
+    norm: f64,
+    /// Its features and their scaled values.
+    features: Vec<(String, f64)>,
+}
+
+fn block_vector(spec: &NamedSpec, block: &Block, row: &Value) -> BlockVector {
     let mut part = vec![0.0; spec.dim];
     let mut features = read_features(block, row);
     if block.concentration && !features.is_empty() {
@@ -38,22 +62,23 @@ fn block_vector(spec: &NamedSpec, block: &Block, row: &Value) -> (Vec<f64>, usiz
         let squares: f64 = features.iter().map(|(_, v)| v * v).sum();
         features.push(("concentration".to_owned(), squares / (gross * gross)));
     }
-    let mut used = 0;
-    for (name, value) in &features {
-        let Some(scaled) = block.scaling(name).and_then(|scaling| scaling.apply(*value, block.clip)) else {
-            continue;
-        };
-        used += 1;
+    features.retain_mut(|(name, value)| {
+        let scaled = block.scaling(name).and_then(|scaling| scaling.apply(*value, block.clip));
+        *value = scaled.unwrap_or(0.0);
+        scaled.is_some()
+    });
+    for (name, scaled) in &features {
         for (slot, sign) in slots(spec, &block.name, name) {
             part[slot] += sign * scaled;
         }
     }
     let root = (spec.slots as f64).sqrt();
     part.iter_mut().for_each(|x| *x /= root);
-    if block.normalise == Normalise::L2 {
-        normalise(&mut part);
-    }
-    (part, used)
+    let norm = match block.normalise {
+        Normalise::L2 => Some(dot(&part, &part).sqrt()).filter(|norm| *norm > 0.0 && norm.is_finite()),
+        Normalise::None => None,
+    };
+    BlockVector { part, norm: norm.unwrap_or(1.0), features }
 }
 
 /// The slots of a feature, all different, and their signs.
@@ -127,6 +152,29 @@ mod tests {
         };
         let (tech, near, energy) = (of(0.9, 0.1, 0.0), of(0.8, 0.1, 0.1), of(0.05, 0.9, 0.05));
         assert!(cosine(&tech, &near) > 0.9 && cosine(&tech, &energy) < 0.6);
+    }
+
+    #[test]
+    fn features_add_up_to_the_dot_product() {
+        let row = json!({"sectors": {"T": 0.9, "E": 0.1}, "factors": {"V": -0.3}, "risk": {"vol": 0.2}, "leverage": 1.5});
+        let json = serde_json::to_string(&spec()).unwrap().replacen(
+            "\"normalise\":\"none\"",
+            "\"normalise\":\"l2\"",
+            1,
+        );
+        for spec in [spec(), NamedSpec::from_json(&json).unwrap()] {
+            let mut out = vec![0; 384 * 4];
+            encode(&spec, &row, &mut out).unwrap();
+            let values: Vec<f64> = VectorRef::new(&out).unwrap().values().map(f64::from).collect();
+            let along: Vec<f64> = (0..384).map(|i| f64::from(i).sin()).collect();
+            let parts = parts(&spec, &row, &along);
+            assert_eq!(
+                parts.iter().map(|(_, name, _)| name.as_str()).collect::<Vec<_>>(),
+                ["E", "T", "V", "concentration", "vol", "leverage"]
+            );
+            let total: f64 = parts.iter().map(|(.., part)| part).sum();
+            assert!((total - dot(&values, &along)).abs() < 1e-6, "{total}");
+        }
     }
 
     #[test]

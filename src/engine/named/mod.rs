@@ -11,7 +11,7 @@ pub mod features;
 pub mod fit;
 pub mod spec;
 
-pub use encode::encode;
+pub use encode::{encode, parts};
 pub use features::{Features, read_features};
 pub use fit::CrossSection;
 pub use spec::{Block, NamedSpec, Scaling, Transform};

@@ -12,6 +12,7 @@ pub mod backfill_numeric_job;
 pub mod backfill_profile;
 pub mod backfill_text;
 pub mod backfill_text_job;
+pub mod explain;
 pub mod fit;
 pub mod joint_average;
 pub mod market;
