@@ -98,6 +98,27 @@ def test_both_dates_agree(measured):
         assert abs(first - second) <= 0.04
 
 
+OTHER_DAYS = ("2017-06-30", "2018-03-29")
+
+
+@pytest.mark.parametrize("day", OTHER_DAYS)
+def test_other_dates_are_about_as_good(measured, day):
+    """Dates that nothing was chosen by."""
+    backfill(measured, day, "num-regime-core-v2", 126)
+    found = precision(measured, NUMERIC, model="num-regime-core-v2", day=day, window=126)
+    assert found[0] > 240 and found[1] >= 0.55 and found[2] >= 0.25
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_either_half_of_the_names_is_far_better_than_chance(measured, half):
+    """Among half of the issuers there are half as many of a sector, so that the ten nearest cannot be as good."""
+    joint = f"SELECT * FROM ({JOINT}) e WHERE hashtext(e.id) & 1 = {half}"
+    issuers, *found = precision(measured, joint, model="joint-profile-core-v2", day=DAYS[0])
+    assert 100 < issuers < 160 and found[0] >= 0.45 and found[1] >= 0.20, found
+    issuers, *fitted = precision(measured, joint, model=f"joint-{DAYS[0]}", day=DAYS[0])
+    assert fitted[0] >= 0.50 and fitted[1] >= 0.20, fitted
+
+
 def test_a_fit_of_an_earlier_date_serves_a_later_one(measured):
     backfill(measured, DAYS[0], f"factors-{DAYS[1]}", 756)
     aged = precision(measured, NUMERIC, model=f"factors-{DAYS[1]}", day=DAYS[0], window=756)

@@ -211,7 +211,7 @@ impl<'a> PipelineRows<'a> {
     }
 
     #[inline(always)]
-    fn make_wide(&self, as_of: Day, context: &DayContext) -> std::result::Result<Made, Refused> {
+    pub(super) fn make_wide(&self, as_of: Day, context: &DayContext) -> std::result::Result<Made, Refused> {
         let needs_market = self.model.spec().market.is_some() || self.model.factors().is_some();
         if needs_market && context.market.is_none() && context.projection.is_none() {
             return Err(Refused { rows: 0, error: Error::NeedsMarket });

@@ -13,6 +13,8 @@ pub mod network;
 pub mod projection;
 pub mod spec;
 pub(crate) mod standard;
+#[cfg(test)]
+mod tests;
 
 pub use context::{DayContext, Members};
 pub use encode::{Encoded, PipelineRows, Refusal};
