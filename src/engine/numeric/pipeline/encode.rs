@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::super::day::Day;
 use super::super::super::error::Error;
-use super::super::super::linear::normalise;
+use super::super::super::linear::{normalise, sum_of};
 use super::super::super::simd::{Wide, wide};
 use super::super::market::{MarketDay, MarketWindow};
 use super::super::model::{Made, Refused};
@@ -180,7 +180,7 @@ impl<'a> PipelineRows<'a> {
         let (window_days, channels) = (self.model.window_days(), spec.channels.len());
         let columns = self.rows.values(grid.cells.span());
         let mut flat = vec![0.0; self.model.flat_dim()];
-        let mut found = Found::new(grid.cells.len(), channels);
+        let mut found = standard::Found::new(grid.cells.len(), channels);
         let (mut values, mut means) = (Vec::new(), Vec::new());
         for (index, channel) in spec.channels.iter().enumerate() {
             let column = columns.column(index);
@@ -203,8 +203,8 @@ impl<'a> PipelineRows<'a> {
         if found < self.model.min_days() {
             return Err(self.too_few(found, as_of));
         }
-        // Without a way out of the loop: it is done for several numbers at once.
-        if !flat.iter().fold(true, |finite, x| finite & x.is_finite()) {
+        // 0 times a number is 0, but for those that are not finite.
+        if sum_of(&flat, |x| x * 0.0) != 0.0 {
             return Err(Refusal::NonFinite);
         }
         Ok((flat, Encoded { rows: found, missing: window_days - found, last_day: grid.last_day }))
@@ -306,8 +306,10 @@ impl<'a> PipelineRows<'a> {
             range.start + self.rows.dates[range.clone()].partition_point(|&day| day < first.day.0)
         });
         let run = first..first + sessions.len();
-        let same = |dates: &[i32]| dates.iter().zip(&market.dates).fold(true, |same, (a, b)| same & (a == b));
-        if run.end <= range.end && self.rows.are_usable(&run) && same(&self.rows.dates[run.clone()]) {
+        if run.end <= range.end
+            && self.rows.are_usable(&run)
+            && self.rows.dates[run.clone()] == market.dates[..]
+        {
             return Cells::Run(run);
         }
         let mut at = first;
@@ -355,9 +357,14 @@ impl<'a> PipelineRows<'a> {
         match cells {
             Cells::Run(range) => {
                 let known = &mut others[range.clone()];
-                if standard::count(known) < known.len() {
-                    let days = known.iter_mut().zip(range.clone()).zip(&market.days);
-                    days.for_each(|((known, row), day)| fill(known, row, day));
+                // Of a window that follows another one only the newest are not known.
+                let mut missing = known.len() - standard::count(known);
+                for ((known, row), day) in known.iter_mut().zip(range.clone()).zip(&market.days).rev() {
+                    if missing == 0 {
+                        break;
+                    }
+                    missing -= usize::from(known.is_nan());
+                    fill(known, row, day);
                 }
                 means.extend_from_slice(known);
             }
@@ -378,35 +385,6 @@ impl<'a> PipelineRows<'a> {
         let (needed, window_days) = (self.model.min_days(), self.model.window_days());
         debug_assert!(self.model.spec().window.short_history == Missing::Mask || needed == window_days);
         Refusal::TooFewDays { found, needed, window_days, searched }
-    }
-}
-
-/// Which days have a value of any channel.
-struct Found {
-    days: Vec<bool>,
-    /// How many, where that is known without asking day by day.
-    count: Option<usize>,
-    channels: usize,
-}
-
-impl Found {
-    fn new(days: usize, channels: usize) -> Self {
-        Self { days: if channels > 1 { vec![false; days] } else { Vec::new() }, count: None, channels }
-    }
-
-    /// Adds the values of a channel.
-    #[inline(always)]
-    fn add(&mut self, values: &[f64]) {
-        let there = standard::count(values);
-        if there == values.len() || self.channels == 1 {
-            self.count = Some(there);
-        } else if self.count.is_none() {
-            self.days.iter_mut().zip(values).for_each(|(there, value)| *there |= !value.is_nan());
-        }
-    }
-
-    fn count(self) -> usize {
-        self.count.unwrap_or_else(|| self.days.into_iter().filter(|&there| there).count())
     }
 }
 
@@ -446,7 +424,8 @@ impl Wide for Make<'_, '_> {
 /// how many. What is missing is left 0.
 #[inline(always)]
 fn lay(layout: Layout, (channel, channels): (usize, usize), values: &[f64], flat: &mut [f64]) {
-    let newest_first = values.iter().rev().map(|&value| if value.is_nan() { 0.0 } else { value });
+    let known = |value: f64| if value.is_nan() { 0.0 } else { value };
+    let newest_first = values.iter().rev().map(|&value| known(value));
     let window_days = flat.len() / channels;
     match layout {
         // One channel is the same in both.
@@ -459,8 +438,14 @@ fn lay(layout: Layout, (channel, channels): (usize, usize), values: &[f64], flat
             .zip(newest_first)
             .for_each(|(day, value)| day[channel] = value),
         Layout::FeatureMajor | Layout::NewestFirst => {
-            let block = flat[channel * window_days..].iter_mut().take(window_days);
-            block.zip(newest_first).for_each(|(slot, value)| *slot = value);
+            let (slots, rest) = flat[channel * window_days..][..values.len()].as_chunks_mut::<8>();
+            let (oldest, newer) = values.as_rchunks::<8>();
+            for (slot, values) in slots.iter_mut().zip(newer.iter().rev()) {
+                for lane in 0..8 {
+                    slot[lane] = known(values[7 - lane]);
+                }
+            }
+            rest.iter_mut().zip(oldest.iter().rev()).for_each(|(slot, &value)| *slot = known(value));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Steps that turn the values of a channel into comparable numbers. A missing value is NaN and stays so.
 
-use super::super::super::linear::{dot, sum, sum_of};
+use super::super::super::linear::{dot, map_all, map_with, sum, sum_of};
 use super::super::market::MarketWindow;
 use super::spec::{Channel, Relative, Standardise};
 
@@ -18,12 +18,11 @@ pub(crate) fn against_market(
 ) {
     match channel.relative {
         Relative::None => {}
-        Relative::Market => values.iter_mut().zip(means).for_each(|(value, mean)| *value -= *mean),
+        Relative::Market => map_with(values, means, |value, mean| value - mean),
         Relative::MarketBeta => take_out_fit(values, means),
     }
     if channel.dispersion {
-        let dispersions = &market.dispersions;
-        values.iter_mut().zip(dispersions).for_each(|(value, dispersion)| *value /= dispersion);
+        map_with(values, &market.dispersions, |value, dispersion| value / dispersion);
     }
 }
 
@@ -38,11 +37,11 @@ fn take_out_fit(values: &mut [f64], means: &mut [f64]) {
         return take_out_fit_of_known(values, means);
     }
     let (own, others) = (sum(values) / count as f64, sum(means) / count as f64);
-    values.iter_mut().for_each(|value| *value -= own);
-    means.iter_mut().for_each(|mean| *mean -= others);
+    map_all(values, |value| value - own);
+    map_all(means, |mean| mean - others);
     let squares = dot(means, means);
     let beta = if squares > 0.0 { dot(values, means) / squares } else { 0.0 };
-    values.iter_mut().zip(means).for_each(|(value, mean)| *value -= beta * *mean);
+    map_with(values, means, |value, mean| value - beta * mean);
 }
 
 /// The same where some are missing: they are 0 in both, and add nothing to any sum.
@@ -81,13 +80,15 @@ pub(crate) fn finish(channel: &Channel, values: &mut [f64]) {
         Standardise::Robust {} => median_and_deviation(values),
         Standardise::Reference { center, scale } => (center, scale),
     };
-    let clip = channel.clip.unwrap_or(f64::INFINITY);
+    let (clip, weight) = (channel.clip.unwrap_or(f64::INFINITY), channel.weight);
     let (center, scale) = reference;
     if scale > 0.0 {
-        // As [`scaled`], without asking anything value by value.
-        values
-            .iter_mut()
-            .for_each(|value| *value = ((*value - center) / scale).clamp(-clip, clip) * channel.weight);
+        // As [`scaled`], without asking anything value by value; what is NaN stays so.
+        map_all(values, |value| {
+            let scaled = (value - center) / scale;
+            let kept = if scaled < -clip { -clip } else { scaled };
+            (if kept > clip { clip } else { kept }) * weight
+        });
     } else {
         values.iter_mut().for_each(|value| *value = scaled(channel, reference, *value));
     }
@@ -116,8 +117,37 @@ fn scaled(channel: &Channel, (center, scale): (f64, f64), value: f64) -> f64 {
 /// Values that are there.
 #[inline(always)]
 pub(crate) fn count(values: &[f64]) -> usize {
-    // Numbers of the same width as the values are counted several at a time.
-    values.iter().fold(0u64, |count, value| count + u64::from(!value.is_nan())) as usize
+    // As numbers of the same kind as the values they are counted several at a time.
+    sum_of(values, |value| if value.is_nan() { 0.0 } else { 1.0 }) as usize
+}
+
+/// Which days have a value of any channel.
+pub(super) struct Found {
+    days: Vec<bool>,
+    /// How many, where that is known without asking day by day.
+    count: Option<usize>,
+    channels: usize,
+}
+
+impl Found {
+    pub(super) fn new(days: usize, channels: usize) -> Self {
+        Self { days: if channels > 1 { vec![false; days] } else { Vec::new() }, count: None, channels }
+    }
+
+    /// Adds the values of a channel.
+    #[inline(always)]
+    pub(super) fn add(&mut self, values: &[f64]) {
+        let there = count(values);
+        if there == values.len() || self.channels == 1 {
+            self.count = Some(there);
+        } else if self.count.is_none() {
+            self.days.iter_mut().zip(values).for_each(|(there, value)| *there |= !value.is_nan());
+        }
+    }
+
+    pub(super) fn count(self) -> usize {
+        self.count.unwrap_or_else(|| self.days.into_iter().filter(|&there| there).count())
+    }
 }
 
 /// Mean of `f` over the values that are there; 0 of none.
