@@ -94,6 +94,18 @@ def test_a_day_twice_fails_its_instrument_only(market):
         market.execute("SELECT num_window_embed('X0003', %s, prices => 'p')", (DAY,))
 
 
+def test_an_instrument_without_any_price_fails_alone(market):
+    """Regression: its rows had no prices, and the whole backfill ended with XX000."""
+    market.execute(
+        """CREATE TABLE bare AS SELECT instrument_id, trade_date, CASE WHEN instrument_id <> 'X0002' THEN close END AS close,
+                  CASE WHEN instrument_id <> 'X0002' THEN volume END AS volume FROM prices_daily"""
+    )
+    rows = market.execute("SELECT entity_id, status FROM backfill_numeric('2024-06-28', instrument_ids => '{X0001,X0002,X0003}', prices => 'bare')").fetchall()
+    assert rows == [("X0001", "inserted"), ("X0002", "failed"), ("X0003", "inserted")]
+    with pytest.raises(psycopg.errors.DataException, match="found 0"):
+        market.execute("SELECT num_window_embed('X0002', '2024-06-28'::date, prices => 'bare')")
+
+
 def test_odd_prices_are_counted_not_refused(market):
     for price, odd in (("0", 2), ("-1", 2), ("'NaN'", 3), ("'Infinity'", 3), ("1e300", 1), ("1e-300", 0), ("1e-310", 1)):
         market.execute(f"UPDATE prices_daily SET close = {price} WHERE instrument_id = 'X0001' AND trade_date = '2024-06-20'")

@@ -66,9 +66,10 @@ pub fn packed(
         prices = prices.sql,
     );
     let names: Vec<String> = instruments.iter().map(|name| (*name).to_owned()).collect();
-    select(&sql, &[names.into(), date(from).into(), date(to).into()], |row| {
-        Ok((required(row.text(1)?)?, required(row.bytes(2)?)?))
-    })
+    // Of an instrument whose prices are all NULL there is no series.
+    let read = |row: &Row<'_>| Ok(row.text(1)?.zip(row.bytes(2)?));
+    let found = select(&sql, &[names.into(), date(from).into(), date(to).into()], read)?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// The market's sums of a universe between two days, both included. An instrument with a repeated day
