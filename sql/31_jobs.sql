@@ -84,6 +84,8 @@ SELECT j.job_id, j.procedure, j.owner,
        CASE WHEN j.finished_at IS NOT NULL THEN 'done'
             -- Between two batches nobody holds the lock, for less than a millisecond.
             WHEN h.pid IS NOT NULL OR j.updated_at > pg_catalog.clock_timestamp() - interval '1 second' THEN 'running'
+            -- Locks are not replicated: a standby cannot see whether the primary still works on it.
+            WHEN pg_catalog.pg_is_in_recovery() THEN 'unfinished'
             ELSE 'interrupted' END AS state,
        h.pid,
        j.total, j.done, pg_catalog.round(100.0 * j.done / nullif(j.total, 0), 1) AS percent,

@@ -103,8 +103,8 @@ COMMENT ON VIEW embed_job_progress IS
 COMMENT ON COLUMN embed_job_progress.job_id IS 'Number of the job.';
 COMMENT ON COLUMN embed_job_progress.procedure IS 'Which procedure.';
 COMMENT ON COLUMN embed_job_progress.owner IS 'Who called it.';
-COMMENT ON COLUMN embed_job_progress.state IS 'running, done, or interrupted (cancelled, failed or crashed: call it again to resume).';
-COMMENT ON COLUMN embed_job_progress.pid IS 'Backend that runs it now.';
+COMMENT ON COLUMN embed_job_progress.state IS 'running, done, interrupted (cancelled, failed or crashed: call it again to resume), or on a standby unfinished (running or interrupted: only the primary knows).';
+COMMENT ON COLUMN embed_job_progress.pid IS 'Backend that runs it now; NULL on a standby.';
 COMMENT ON COLUMN embed_job_progress.total IS 'Vectors to look after.';
 COMMENT ON COLUMN embed_job_progress.done IS 'How many of them are dealt with.';
 COMMENT ON COLUMN embed_job_progress.percent IS 'The same in percent.';

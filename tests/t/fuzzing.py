@@ -72,6 +72,7 @@ KINDS = {
     r".*scenario": ["num-scenario-core-v1"],
     r".*portfolio": ["num-portfolio-core-v1", "num-portfolio-core-v2"],
     r".*numeric_profile": ["num-profile-core-v2", "num-portfolio-core-v2"],
+    r".*check_rows": ["num-portfolio-core-v1", "num-portfolio-core-v2", "num-profile-core-v2", "text-profile-v1"],
     r".*fit_embedding": ["num-regime-core-v2", "num-stab-core-v2", "text-profile-v1", "num-profile-core-v2"],
 }
 # By argument name: the values that mean something. Any other argument, and one in four of these, takes its type's.
@@ -98,14 +99,27 @@ BY_NAME = {
     "directory": ["all-MiniLM-L6-v2", "..", ".", "/", "all-MiniLM-L6-v2/..", "nowhere"],
     "schema": ["public", "pg_catalog", "pg_temp", "nowhere", 'a"b'],
     "entity_column|date_column": ["issuer_id", "as_of_date", "instrument_id", "trade_date", "xmin", 'a"b', "nothing"],
+    "encoder": ["named", "text", "portfolio"],
     "procedure": ["backfill_numeric_range", "x"],
     "condition": ["true", "instrument_id = 'X0001'", "1 = 1"],
 }
+# Columns of bytes that a call hands to another one.
+HANDED = {"embed_numeric_job_scope": "scope", "embed_numeric_job_read": "pool"}
 SCOPES = ['{"entity_id": "X0001"}', '{"portfolio_id": "P1"}', '{"issuer_id": "I"}', '{"entity_type": "INSTRUMENT"}', "{}"]
 RELATIONS = ["prices_daily", "instruments", "profiles", "portfolio_risk_reports", "scenario_sets", "scenario_paths"]
 RELATIONS += ["numeric_window_embeddings", "text_embeddings", "joint_embeddings", "embed_models", "embed_jobs"]
-RELATIONS += ["fuzz_view", "fuzz_foreign", "fuzz_parted", "fuzz_matview", "fuzz_empty", "fuzz_types", "fuzz_raises"]
+RELATIONS += ["markets", "fuzz_view", "fuzz_foreign", "fuzz_parted", "fuzz_matview", "fuzz_empty", "fuzz_types", "fuzz_raises"]
 RELATIONS += ["fuzz_sequence", "fuzz_index", "fuzz_hostile", "pg_catalog.pg_class", "fuzz_dropped", "fuzz_nulls", "fuzz_temp"]
+
+# Arguments that are not called as the table that is meant by them.
+MEANT = {
+    "target": RELATIONS[6:9], "embeddings": RELATIONS[6:9], "numeric_embeddings": RELATIONS[6:7], "prices": RELATIONS[:1],
+    "reports": RELATIONS[3:4], "source": RELATIONS[2:4],
+}  # fmt: skip
+
+TARGETS = {"numeric": RELATIONS[6], "text": RELATIONS[7], "joint": RELATIONS[8]}
+JOINT = [["PROFILE_CORE_V0", "joint-profile-core-v1", "joint-profile-core-v2"], ["PORTFOLIO_CORE_V0", "joint-portfolio-core-v1", "joint-portfolio-core-v2"]]
+JOINT += [["STAB_FRAGILITY_V0", "joint-stab-fragility-v1", "joint-stab-fragility-v2"]]
 
 # Objects that arguments of type regclass may name, and some data for what reads the tables.
 OBJECTS = """
@@ -181,6 +195,7 @@ BEGIN
     END LOOP;
 END
 $run$;
+DO $$ BEGIN CREATE EXTENSION vector; EXCEPTION WHEN feature_not_supported OR undefined_file THEN NULL; END $$;
 ANALYZE;
 """
 
@@ -194,13 +209,18 @@ class Generator:
         self.specs = specs
         # How often an argument is odd: chosen anew for every call, so that some calls are nearly all right.
         self.odd = 0.3
-        self.models, self.registers = MODELS, None
+        self.models, self.registers, self.joint, self.target = MODELS, None, None, None
+        self.handed = {}
         # Results of calls, which are inputs of others: packed states, vectors.
         self.bytes = [b"", b"\0", b"\0" * 1536, b"\0\0\x80\x3f" * 384, b"\xff" * 64, b"\0\0\xc0\x7f" * 8]
 
-    def learn(self, printed):
+    def learn(self, routine, printed):
         """Keeps a bytea that a call returned, as psql prints it."""
-        if printed and printed.startswith("\\x") and len(printed) < 8000:
+        column = HANDED.get(routine.name.split(".")[-1])
+        if column and printed:
+            self.handed.setdefault(column, []).append(bytes.fromhex(printed[2:]))
+            del self.handed[column][:-40]
+        elif printed and printed.startswith("\\x") and len(printed) < 8000:
             self.bytes.append(bytes.fromhex(printed[2:]))
             if len(self.bytes) > 400:
                 del self.bytes[self.random.randrange(6, len(self.bytes))]
@@ -210,6 +230,11 @@ class Generator:
         self.odd = self.random.choice([0.0, 0.02, 0.05, 0.3, 0.7])
         self.models = next((models for pattern, models in KINDS.items() if re.match(pattern, routine.name)), MODELS[:10])
         self.registers = re.match(r".*(register|fit_embedding)", routine.name)
+        # A joint type's own models, and the table that the vectors of the routine's kind are in.
+        self.joint, self.target = None, next((table for kind, table in TARGETS.items() if kind in routine.name), None)
+        if "joint_type" in routine.names:
+            self.joint = self.random.choice(JOINT)
+            self.models = self.joint[1:]
         if routine.kind == "a":
             return self.aggregate(routine), routine.result == "bytea"
         given = len(routine.types)
@@ -218,6 +243,8 @@ class Generator:
         call = f"{routine.name}({', '.join(self.arguments(routine)[:given])})"
         if routine.kind == "p":
             return f"CALL {call}", False
+        if (column := HANDED.get(routine.name.split(".")[-1])) and self.chance(0.8):
+            return f"SELECT {column} FROM {call} x", True
         if routine.set and routine.result != "record" and self.chance(0.5):
             return f"SELECT count(*) FROM (SELECT * FROM {call} LIMIT {self.random.choice([0, 1, 1000])}) x", False
         return f"SELECT {call}", routine.result == "bytea" and not routine.set
@@ -264,7 +291,7 @@ class Generator:
         if self.chance(self.odd * 0.25):
             return f"NULL::{kind}"
         if kind.endswith("[]"):
-            return self.array(kind[:-2], name)
+            return self.array(kind[:-2], "entity" if name == "entities" else name.removesuffix("s"))
         maker = getattr(self, "make_" + kind.replace(" ", "_"), None)
         if maker is None:
             raise NotImplementedError(f"tests/t/fuzzing.py makes no values of type {kind}")
@@ -287,6 +314,8 @@ class Generator:
     def make_integer(self, name):
         if name == "window_days" and not self.chance(self.odd):
             return self.random.choice(["2", "5", "20", "63", "63", "100", "126"])
+        if name in ("partition", "partitions", "skip_entities") and not self.chance(self.odd):
+            return str(self.random.randint(1, 3) + 2 * (name == "partitions") - (name == "skip_entities"))
         if not self.chance(self.odd):
             return f"({self.random.randint(1, 40)})"
         return f"({self.random.choice(INTEGERS)})"
@@ -309,6 +338,8 @@ class Generator:
         return self.random.choice(["true", "false"])
 
     def make_date(self, name):
+        if name == "start_date" and not self.chance(self.odd):
+            return quoted(self.random.choice(["2024-06-01", "2024-06-26", *KNOWN_DATES]))
         return quoted(self.random.choice(DATES if self.chance(self.odd) else KNOWN_DATES[:1] if self.chance(0.6) else KNOWN_DATES))
 
     def make_regrole(self, name):
@@ -323,14 +354,14 @@ class Generator:
     def make_regclass(self, name):
         if self.chance(0.05):
             return self.random.choice(["0", "4294967295", "1259", "2619"])
-        same = [relation for relation in RELATIONS if name in relation or relation.startswith("prices_daily") and name == "prices"]
-        if name in ("target", "embeddings"):
-            same = RELATIONS[6:9]
+        same = [self.target] if name == "target" and self.target else MEANT.get(name) or [relation for relation in RELATIONS if name in relation]
         return quoted(self.random.choice(RELATIONS if self.chance(self.odd) or not same else same))
 
     def make_text(self, name):
         if name in ("model_id", "base_model_id") and not self.chance(self.odd):
             return quoted("fuzz-new" if self.registers and name == "model_id" else self.random.choice(self.models))
+        if name == "joint_type" and self.joint and not self.chance(self.odd):
+            return quoted(self.joint[0])
         for pattern, values in BY_NAME.items():
             if re.fullmatch(pattern, name) and not self.chance(self.odd):
                 # The first ones are the likeliest to mean something.
@@ -345,7 +376,7 @@ class Generator:
         return quoted(self.random.choice(TEXTS))
 
     def make_bytea(self, name):
-        content = bytearray(self.random.choice(self.bytes))
+        content = bytearray(self.random.choice(self.handed.get(name) or self.bytes))
         form = self.random.randrange(6) if self.chance(self.odd * 2) else 7
         if form == 0:
             content = bytearray(self.random.randbytes(self.random.choice([1, 3, 4, 8, 124, 128, 1536])))

@@ -9,13 +9,14 @@ import collections
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numeric_data
 import psycopg
 import pytest
 from cluster import ROOT
-from faults import SEED, Gates, record, size
+from faults import SEED, Gates, record, size, until
 from fuzzing import OBJECTS, Generator, routines
 
 BATCH = 250
@@ -49,6 +50,9 @@ def prey(cluster, module_db):
         """
     )
     yield db
+    # A session that has just been closed still drops its temporary tables, on which the role has rights.
+    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    until(lambda: not db.execute(others).fetchall(), "other sessions to be gone")
     db.execute("DROP OWNED BY fuzz_user")
 
 
@@ -73,6 +77,9 @@ def weight(routine):
     for pattern, rare in RARE.items():
         if re.match(pattern, routine.name):
             return rare
+    if routine.result == "trigger" or routine.name.endswith("embed_staged_rows"):
+        # It can only be refused.
+        return 0.01
     if routine.kind == "a" and "model_id" in routine.names:
         return 0.1
     return max(0.05, min(1.0, (100 / routine.cost) ** 0.5))
@@ -108,18 +115,27 @@ class Tally:
         return "\n".join(sorted(lines, key=lambda line: line[7:]))
 
 
-def batch(connection, generator, listed, tally, role):
-    """One transaction of random calls, rolled back."""
+def made(generator, listed, user):
+    """The next batch: what is called, as which role, and which results are kept."""
+    role = "fuzz_user" if generator.chance(0.25) else user
     chosen = generator.random.choices(listed, [weight(routine) for routine in listed], k=BATCH)
-    made = [generator.statement(routine) for routine in chosen]
-    statements = [statement for statement, _ in made]
-    keep = [kept and generator.chance(0.2) for _, kept in made]
+    statements, kept = zip(*map(generator.statement, chosen))
+    return chosen, list(statements), [may and generator.chance(0.2) for may in kept], role
+
+
+def run(connection, statements, keep, role):
+    """One transaction of random calls, rolled back; None when it did not end in time."""
     with connection.transaction(force_rollback=True):
         connection.execute(f"SET LOCAL ROLE {role}")
         try:
-            rows = connection.execute("SELECT * FROM fuzz_run(%s, %s)", [statements, keep]).fetchall()
+            return connection.execute("SELECT * FROM fuzz_run(%s, %s)", [statements, keep]).fetchall()
         except psycopg.errors.QueryCanceled:
-            rows = None
+            return None
+
+
+def count(connection, generator, tally, batch, rows):
+    """What came of a batch."""
+    chosen, statements, _, role = batch
     if rows is None:
         tally.calls += BATCH
         # A machine that stood still for a minute is no fault; one that often does, may be one.
@@ -129,7 +145,7 @@ def batch(connection, generator, listed, tally, role):
             tally.faults[tally.calls] = f"57014 without end: {endless or 'none of them alone'}"
         return
     for number, code, message, milliseconds, kept in rows:
-        generator.learn(kept)
+        generator.learn(chosen[number - 1], kept)
         tally.add(chosen[number - 1].signature, statements[number - 1], code, message, milliseconds)
 
 
@@ -161,6 +177,12 @@ def memory(connection):
     return int(re.search(r"RssAnon:\s+(\d+)", status)[1]) * 1024, int(contexts)
 
 
+def contexts(connection):
+    """The memory contexts that have most, by name, in MB."""
+    read = "SELECT name, sum(total_bytes) FROM pg_backend_memory_contexts GROUP BY name ORDER BY 2 DESC LIMIT 6"
+    return {name: round(int(size) / 1e6, 1) for name, size in connection.execute(read).fetchall()}
+
+
 DOCUMENTED = documented_codes()
 
 
@@ -180,11 +202,16 @@ def test_random_calls(which, calls, cluster, prey, capsys):
     if which == "pure":
         listed = [routine for routine in listed if routine.pure]
     generator, tally, began, sizes = Generator(SEED, listed, specs(connection)), Tally(), time.monotonic(), []
-    until = began + 60 * float(os.environ.get("PE_MINUTES", "inf"))
-    while tally.calls < calls and time.monotonic() < until:
-        role = "fuzz_user" if generator.chance(0.25) else cluster.user
-        batch(connection, generator, listed, tally, role)
-        sizes.append(memory(connection))
+    deadline = began + 60 * float(os.environ.get("PE_MINUTES", "inf"))
+    with ThreadPoolExecutor(1) as server:
+        ready = made(generator, listed, cluster.user)
+        while tally.calls < calls and time.monotonic() < deadline:
+            # The next batch is made while the server runs this one.
+            running, batch = server.submit(run, connection, *ready[1:]), ready
+            ready = made(generator, listed, cluster.user)
+            count(connection, generator, tally, batch, running.result())
+            sizes.append(memory(connection))
+    largest = contexts(connection)
     connection.close()
     # By then every model and every matrix that is kept has been made.
     before, after = sizes[len(sizes) // 2], sizes[-1]
@@ -198,7 +225,7 @@ def test_random_calls(which, calls, cluster, prey, capsys):
             slowest_ms=[(round(milliseconds), text[:90]) for milliseconds, text in tally.slowest],
             longest_in_all_ms=[(name, round(milliseconds)) for name, milliseconds in tally.time.most_common(6)],
             anonymous_mb=[round(size[0] / 1e6, 1) for size in (before, after)],
-            contexts_mb=[round(size[1] / 1e6, 1) for size in (before, after)],
+            contexts_mb=[round(size[1] / 1e6, 1) for size in (before, after)], largest_contexts_mb=largest,
         )  # fmt: skip
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / f"calls_{which}.log").write_text(tally.told(), encoding="utf-8")

@@ -24,7 +24,7 @@ READS = {
     "health": "SELECT * FROM embedding_health ORDER BY 1, 2, 3, 4",
     "coverage": "SELECT * FROM embedding_coverage ORDER BY 1, 2, 3, 4, 5",
     "views": "SELECT * FROM joint_profiles ORDER BY 1, 2",
-    "jobs": "SELECT job_id, state, total, done FROM embed_job_progress",
+    "jobs": "SELECT job_id, total, done, percent, updated_at, arguments FROM embed_job_progress",
     "catalog": "SELECT model_id, modality, dim, spec, sha256 FROM embed_models ORDER BY 1",
 }
 SPEC = '{"features": ["close"], "price_column": "close", "encoder": "flatten", "window": {"min_fill": 1, "look_back": 3, "short_history": "fail"}}'
@@ -85,6 +85,11 @@ def test_a_standby_reads_the_primarys_bytes_and_refuses_to_write(fault_cluster, 
             refuse_all(replica)
             # Nothing of a refused write stands in the way of the next read.
             assert read_all(replica) == expected
+            # The standby does not see the primary's locks, so it must not say that nobody works on a job.
+            state = "SELECT state, pid FROM embed_job_progress"
+            assert session.execute(state).fetchone() == ("interrupted", None)
+            assert replica.execute(state).fetchone() == ("unfinished", None)
+            assert replica.execute("SELECT value, warning FROM embed_status() WHERE item = 'jobs unfinished'").fetchone() == ("1", None)
         record("standby", reads=len(READS), rows=sum(map(len, expected.values())), writes_refused=len(WRITES))
 
 
