@@ -43,7 +43,7 @@ impl<'a> VectorRef<'a> {
 
     /// Euclidean norm, in float64.
     pub fn l2_norm(self) -> f64 {
-        simd::products(self.0, self.0).dot.sqrt()
+        same_nan(simd::products(self.0, self.0).dot.sqrt())
     }
 
     /// Number of components that are NaN or infinite.
@@ -61,6 +61,11 @@ fn same_dim(a: VectorRef<'_>, b: VectorRef<'_>) -> Result<()> {
     if a.dim() == b.dim() { Ok(()) } else { Err(Error::DimensionMismatch { left: a.dim(), right: b.dim() }) }
 }
 
+/// The value, or the one NaN: which of several a sum hands on depends on the order of its operands and on the CPU.
+fn same_nan(value: f64) -> f64 {
+    if value.is_nan() { f64::NAN } else { value }
+}
+
 /// Cosine similarity in [-1, 1]; exactly 0 when either norm is 0, NaN when a component is NaN or infinite.
 ///
 /// Errors: [`Error::DimensionMismatch`].
@@ -71,19 +76,19 @@ pub fn cosine_similarity(a: VectorRef<'_>, b: VectorRef<'_>) -> Result<f64> {
         return Ok(0.0);
     }
     // One root of the product: equal vectors give exactly 1.
-    Ok((sums.dot / (sums.norm_a * sums.norm_b).sqrt()).clamp(-1.0, 1.0))
+    Ok(same_nan((sums.dot / (sums.norm_a * sums.norm_b).sqrt()).clamp(-1.0, 1.0)))
 }
 
 /// Dot product. Errors: [`Error::DimensionMismatch`].
 pub fn dot_product(a: VectorRef<'_>, b: VectorRef<'_>) -> Result<f64> {
     same_dim(a, b)?;
-    Ok(simd::products(a.0, b.0).dot)
+    Ok(same_nan(simd::products(a.0, b.0).dot))
 }
 
 /// Euclidean distance. Errors: [`Error::DimensionMismatch`].
 pub fn euclidean_distance(a: VectorRef<'_>, b: VectorRef<'_>) -> Result<f64> {
     same_dim(a, b)?;
-    Ok(simd::squared_distance(a.0, b.0).sqrt())
+    Ok(same_nan(simd::squared_distance(a.0, b.0).sqrt()))
 }
 
 /// Writes `values` as little-endian float32 into `out` (shape `[4 * values.len()]`); stops at the shorter one.
@@ -140,6 +145,21 @@ mod tests {
         assert_eq!(cos(&a, &b), -1.0);
         assert_eq!(cos(&a, &zero), 0.0);
         assert!(cos(&a, &bytes(&[f32::NAN, 0.0, 0.0])).is_nan());
+    }
+
+    /// Regression: the sign and payload of the result's NaN were those of one of the operands, after their order.
+    #[test]
+    fn every_nan_that_comes_out_is_the_same() {
+        let odd =
+            [f32::NAN, -f32::NAN, f32::from_bits(0xffff_ff00), f32::from_bits(0x7f80_0001), f32::INFINITY];
+        for (x, y) in odd.iter().flat_map(|&x| odd.map(|y| (x, y))) {
+            let (a, b) = (bytes(&[x, y, 1.0]), bytes(&[y, -x, f32::NAN]));
+            let (a, b) = (VectorRef::new(&a).unwrap(), VectorRef::new(&b).unwrap());
+            let calls = [cosine_similarity, dot_product, euclidean_distance];
+            for value in calls.map(|call| call(a, b).unwrap()).into_iter().chain([b.l2_norm()]) {
+                assert_eq!(value.to_bits(), f64::NAN.to_bits());
+            }
+        }
     }
 
     #[test]
