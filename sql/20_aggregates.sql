@@ -23,6 +23,29 @@ CREATE AGGREGATE @extschema@.embed_price_series(trade_date date, price float8, v
     PARALLEL = SAFE
 );
 
+-- All instruments in one state: no grouping in SQL.
+CREATE AGGREGATE @extschema@.embed_price_panel(instrument_id text, trade_date date, price float8, volume float8) (
+    SFUNC = embed_price_panel_step,
+    STYPE = internal,
+    SSPACE = 1048576,
+    FINALFUNC = embed_price_panel_pack,
+    COMBINEFUNC = embed_price_panel_combine,
+    SERIALFUNC = embed_price_panel_pack,
+    DESERIALFUNC = embed_price_panel_unpack,
+    PARALLEL = SAFE
+);
+
+CREATE AGGREGATE @extschema@.embed_price_panel(instrument_id text, trade_date date, price float8, volume float8, close float8) (
+    SFUNC = embed_price_panel_adjusted_step,
+    STYPE = internal,
+    SSPACE = 1048576,
+    FINALFUNC = embed_price_panel_pack,
+    COMBINEFUNC = embed_price_panel_combine,
+    SERIALFUNC = embed_price_panel_pack,
+    DESERIALFUNC = embed_price_panel_unpack,
+    PARALLEL = SAFE
+);
+
 CREATE AGGREGATE @extschema@.embed_market_sums(series bytea, max_gap_days int) (
     SFUNC = embed_market_sums_step,
     STYPE = internal,

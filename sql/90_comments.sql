@@ -219,6 +219,20 @@ COMMENT ON FUNCTION embed_market_sums_pack(internal) IS
     'Internal: support function of embed_market_sums.';
 COMMENT ON FUNCTION embed_market_sums_unpack(bytea, internal) IS
     'Internal: support function of embed_market_sums.';
+COMMENT ON AGGREGATE embed_price_panel(text, date, float8, float8) IS
+    'Internal: daily rows of many instruments in packed form, read by backfills; empty where there are more than 33,554,432.';
+COMMENT ON AGGREGATE embed_price_panel(text, date, float8, float8, float8) IS
+    'Internal: the same for adjusted prices; volumes are multiplied by close / price.';
+COMMENT ON FUNCTION embed_price_panel_adjusted_step(internal, text, date, float8, float8, float8) IS
+    'Internal: transition function of embed_price_panel for adjusted prices.';
+COMMENT ON FUNCTION embed_price_panel_step(internal, text, date, float8, float8) IS
+    'Internal: transition function of embed_price_panel.';
+COMMENT ON FUNCTION embed_price_panel_combine(internal, internal) IS
+    'Internal: joins partial states of embed_price_panel.';
+COMMENT ON FUNCTION embed_price_panel_pack(internal) IS
+    'Internal: result and serialised partial state of embed_price_panel.';
+COMMENT ON FUNCTION embed_price_panel_unpack(bytea, internal) IS
+    'Internal: reads a serialised partial state of embed_price_panel.';
 COMMENT ON AGGREGATE embed_price_series(date, float8, float8) IS
     'Internal: daily rows of one instrument in packed form, read by backfills.';
 COMMENT ON AGGREGATE embed_price_series(date, float8, float8, float8) IS

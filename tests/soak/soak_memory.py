@@ -36,6 +36,7 @@ STATEMENTS = {
     "num_window_agg": "SELECT count(w) FROM (SELECT num_window_agg(date '2020-01-01' + i % 100, 10 + sin(i), 5, 63, 'num-regime-core-v1') AS w FROM generate_series(1, {n}) i GROUP BY i / 100) x",
     "num_window_agg, moving": "SELECT count(w) FROM (SELECT num_window_agg(date '2000-01-01' + i, 10 + sin(i), 5, 5, 'num-stab-core-v1') OVER (ORDER BY i ROWS 6 PRECEDING) AS w FROM generate_series(1, {n}) i) x",
     "embed_nearest": "SELECT embed_nearest(i, date '2020-01-01', '{{\"entity_id\": \"x\"}}', vector_from_array(ARRAY[sin(i), cos(i)]), vector_from_array('{{1,2}}'::float8[]), 10, '{{}}', 'x') FROM generate_series(1::bigint, {n}) i",
+    "embed_price_panel": "SELECT length(embed_price_panel('X' || i / 500, date '2020-01-01' + i % 500, 10 + sin(i), 5)::text) FROM generate_series(1, {n}) i GROUP BY i / 5000",
     "embed_market_sums": "SELECT length(embed_market_sums(s, 10)::text) FROM (SELECT embed_price_series(date '2020-01-01' + i % 500, 10 + sin(i), 5) AS s FROM generate_series(1, {n}) i GROUP BY i / 500) x",
 }
 _ALL = f"start_date => {first_day(40)}, end_date => '{DAY}'"

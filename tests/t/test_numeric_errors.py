@@ -442,6 +442,8 @@ EVIL = """
     CREATE FUNCTION evil.unnest(text[], date[]) RETURNS SETOF record LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'evil was called'; END $$;
     CREATE FUNCTION evil.step(bytea, date, float8, float8) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'evil was called'; END $$;
     CREATE AGGREGATE evil.embed_price_series(date, float8, float8) (SFUNC = evil.step, STYPE = bytea);
+    CREATE FUNCTION evil.step(bytea, text, date, float8, float8) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'evil was called'; END $$;
+    CREATE AGGREGATE evil.embed_price_panel(text, date, float8, float8) (SFUNC = evil.step, STYPE = bytea);
     CREATE FUNCTION evil.num_window_embed(text, date, int, text, regclass) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'evil was called'; END $$;
     CREATE DOMAIN evil.text AS pg_catalog.text CHECK (false);
     CREATE DOMAIN evil.date AS pg_catalog.date CHECK (false);

@@ -63,3 +63,70 @@ def test_a_window_short_of_one_recent_row_takes_an_older_one(market):
     market.execute("SELECT count(*) FROM backfill_numeric(%s, instrument_ids => '{EDGE}')", (AS_OF,))
     used = "SELECT rows_used, rows_padded FROM numeric_window_embeddings"
     assert market.execute(used).fetchone() == (63, 0)
+
+
+V2 = ["num-regime-core-v2", "num-stab-core-v2"]
+
+
+@pytest.mark.parametrize("model", V2)
+def test_v2_reads_less_and_makes_the_same(market, model):
+    """What a table with one row a day allows to leave unread changes neither vectors nor reasons: a view says nothing of
+    keys, and is read whole."""
+    market.execute("CREATE VIEW whole AS SELECT * FROM prices_daily")
+    made = ("SELECT entity_id, as_of_date, status, rows_used, detail FROM backfill_numeric(%s::date, %s::date, 63, 'US_EQ', model_id => %s, prices => %s)"
+            " ORDER BY 1, 2")
+    rows = ("SELECT entity_id, as_of_date, encode(vector, 'hex'), rows_used, rows_padded, last_trade_date, input_digest"
+            " FROM numeric_window_embeddings ORDER BY 1, 2")
+    # The last day, a few, and days of which the table holds too little before.
+    for start in (AS_OF, "2015-12-29", "2015-05-04"):
+        found = []
+        for table in ("prices_daily", "whole"):
+            market.execute("TRUNCATE numeric_window_embeddings")
+            told = market.execute(made, (start, AS_OF if start > "2015-12" else start, model, table)).fetchall()
+            found.append((told, market.execute(rows).fetchall()))
+        assert found[0] == found[1] and len(found[0][1]) > 3
+        statuses = {(entity, status) for entity, _, status, *_ in found[0][0]}
+        assert start < "2015-12" or {("DAILY", "inserted"), ("DEAD", "failed"), ("GONE", "failed"), ("NONE", "failed")} <= statuses
+    differing = "SELECT entity_id FROM numeric_window_embeddings WHERE vector IS DISTINCT FROM num_window_embed(entity_id, as_of_date, 63, model_id)"
+    assert market.execute(differing).fetchall() == []
+
+
+@pytest.mark.parametrize("model", V2)
+def test_sessions_are_those_of_all_rows_where_older_days_were_busier(market, model):
+    """Of the newest days fewer than a fifth moved of what moved before: they are no sessions, however little is read."""
+    market.execute("INSERT INTO prices_daily SELECT 'OLD' || n, p.trade_date, p.open, p.high, p.low, p.close, p.adjusted_close, p.volume, 'USD'"
+                   " FROM prices_daily p, generate_series(1, 60) n WHERE p.instrument_id = 'DAILY' AND p.trade_date < '2015-09-01'")
+    market.execute("CREATE VIEW whole AS SELECT * FROM prices_daily")
+    found = []
+    for table in ("prices_daily", "whole"):
+        market.execute("TRUNCATE numeric_window_embeddings")
+        told = market.execute("SELECT entity_id, status, rows_used, detail FROM backfill_numeric(%s, 63, 'US_EQ', model_id => %s, prices => %s) ORDER BY 1",
+                              (AS_OF, model, table)).fetchall()
+        found.append((told, market.execute("SELECT entity_id, encode(vector, 'hex'), input_digest FROM numeric_window_embeddings ORDER BY 1").fetchall()))
+    assert found[0] == found[1]
+    # Against the market nothing has moved since September but for what sessions before it tell.
+    rows = dict((entity, rows) for entity, _, rows, _ in found[0][0])
+    assert rows["DAILY"] == 63 if model == "num-stab-core-v2" else rows["DAILY"] < 50
+
+
+@pytest.mark.parametrize("model, changes", [
+    ("num-regime-core-v2", {"adjusted_close": True, "volume": False, "close": False}),
+    ("num-stab-core-v2", {"adjusted_close": True, "volume": True, "close": True}),
+])
+def test_a_fingerprint_covers_what_the_vector_depends_on_and_nothing_else(market, model, changes):
+    fill = "SELECT status FROM backfill_numeric(%s, 63, instrument_ids => '{DAILY}', model_id => %s, on_existing => 'update')"
+
+    def status():
+        return market.execute(fill, (AS_OF, model)).fetchone()[0]
+
+    assert (status(), status()) == ("inserted", "skipped")
+    # The 63 days of the window and what rolls over them: 62 days before, and the price that the first return starts from.
+    oldest = market.execute("SELECT min(trade_date) FROM (SELECT trade_date FROM prices_daily WHERE instrument_id = 'DAILY' AND trade_date <= %s"
+                            " ORDER BY 1 DESC LIMIT %s) d", (AS_OF, 64 if model == "num-regime-core-v2" else 125)).fetchone()[0]
+    market.execute("UPDATE prices_daily SET adjusted_close = adjusted_close * 1.5, close = close * 1.5, volume = volume + 1"
+                   " WHERE instrument_id = 'DAILY' AND trade_date < %s", (oldest,))
+    assert status() == "skipped"
+    for column, counts in changes.items():
+        market.execute(f"UPDATE prices_daily SET {column} = {column} * 1.5 WHERE instrument_id = 'DAILY' AND trade_date = %s", (oldest,))
+        assert status() == ("replaced" if counts else "skipped"), column
+        assert status() == "skipped"

@@ -125,6 +125,30 @@ impl MarketSums {
         Ok(())
     }
 
+    /// Whether [`MarketSums::window`] is what it would be of all rows, where the sums of days before `since` are not
+    /// whole: on none of those in `[from, since)` more than `most` instruments moved.
+    pub fn is_certain(&self, from: Day, to: Day, sessions: usize, since: Day, most: u64) -> bool {
+        if since <= from || most == 0 {
+            return true;
+        }
+        let start = self.days.partition_point(|sums| sums.day < since);
+        let end = self.days.partition_point(|sums| sums.day <= to).max(start);
+        let days = &self.days[start..end];
+        let busiest = days.iter().map(|sums| u64::from(sums.count)).max().unwrap_or(0);
+        let mut found = 0;
+        for sums in days.iter().rev() {
+            let count = u64::from(sums.count) * 5;
+            if found == sessions {
+                break;
+            } else if count >= busiest.max(most) {
+                found += 1;
+            } else if count >= busiest {
+                return false;
+            }
+        }
+        found == sessions
+    }
+
     /// Number of days.
     pub fn len(&self) -> usize {
         self.days.len()
@@ -367,5 +391,51 @@ mod tests {
         assert_eq!(sums.len(), 3);
         assert_eq!(days(9), [1, 3]);
         assert_eq!(days(0), [] as [i32; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_certain_window_is_that_of_all_rows(
+            starts in prop::collection::vec((0i32..40, 0u32..4), 3..30), since in 3i32..40, sessions in 1usize..20,
+        ) {
+            let gap = 2;
+            let all: Vec<PriceSeries> = starts.iter().map(|&(start, skip)| {
+                let rows: Vec<_> = (start..44).filter(|day| skip == 0 || day % (skip as i32 + 1) > 0)
+                    .map(|day| (day, 50.0 + f64::from(day * (start + 3) % 17))).collect();
+                series(&rows)
+            }).collect();
+            let newer = |series: &PriceSeries| {
+                let mut cut = PriceSeries::new();
+                let rows = series.rows().iter().filter(|row| row.day.0 >= since - gap);
+                rows.for_each(|row| cut.push(row.day, row.price, row.volume).unwrap());
+                cut
+            };
+            let of = |all: &mut dyn Iterator<Item = PriceSeries>| {
+                let mut sums = MarketSums::new();
+                all.for_each(|series| sums.add(&series, gap as u32).unwrap());
+                sums
+            };
+            let (whole, part) = (of(&mut all.iter().cloned()), of(&mut all.iter().map(newer)));
+            let rows = |day: i32| all.iter().filter(|s| s.rows().iter().any(|row| row.day.0 == day)).count() as u64;
+            let most = (0..since).map(rows).max().unwrap();
+            for to in since..44 {
+                if part.is_certain(Day(0), Day(to), sessions, Day(since), most) {
+                    prop_assert_eq!(
+                        part.window(Day(0), Day(to), sessions, 5.0).unwrap(),
+                        whole.window(Day(0), Day(to), sessions, 5.0).unwrap()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sessions_are_certain_unless_older_days_could_be_much_busier() {
+        let days = |from: i32| -> Vec<(i32, f64)> {
+            (from..40).map(|day| (day, 1.0 + f64::from(day % 3))).collect()
+        };
+        let sums = sums(&[series(&days(20)), series(&days(20))]);
+        let certain = |sessions, most| sums.is_certain(Day(0), Day(39), sessions, Day(21), most);
+        assert!(certain(19, 2) && certain(19, 10) && !certain(19, 11) && !certain(20, 2) && certain(20, 0));
     }
 }

@@ -151,7 +151,7 @@ impl NumericModel {
     pub fn price_column(&self) -> PriceColumn {
         match self {
             Self::Window(model) => model.spec().price_column,
-            Self::Pipeline(model) => model.spec().price_column.with_volume(),
+            Self::Pipeline(model) => model.spec().reads(),
         }
     }
 
@@ -163,12 +163,29 @@ impl NumericModel {
         }
     }
 
-    /// Calendar days that hold a whole window of what trades on every business day, holidays allowed for; absent
-    /// where vectors depend on more than the rows of the window, or where that is no less than all that is searched.
+    /// Calendar days that hold all rows of a vector, of what trades on every business day, holidays allowed for; absent
+    /// where that is no less than all that is searched, or where it cannot be told.
     pub fn usual_days(&self) -> Option<u32> {
-        let Self::Window(model) = self else { return None };
-        let usual = (model.window_days() as u32).saturating_mul(3) / 2 + 7;
-        (usual < model.look_back_days()).then_some(usual)
+        let (rows, gap) = match self {
+            Self::Window(model) => (model.window_days(), 0),
+            Self::Pipeline(model) => match model.rows_needed() {
+                Some(rows) => (rows, 0),
+                None if model.needs_sessions_only() => (model.window_days(), self.max_gap_days()),
+                None => return None,
+            },
+        };
+        let usual = (rows as u32).saturating_mul(3) / 2 + 7 + gap;
+        (usual < self.look_back_days()).then_some(usual)
+    }
+
+    /// Whether rows before those at hand change no vector of `day` or later, nor the reason why there is none: there are
+    /// `rows` up to that day, `priced` of them with a price. Of a model with a market it must be known that
+    /// the sessions of those dates are.
+    pub fn is_enough(&self, (rows, priced): (usize, usize)) -> bool {
+        match self {
+            Self::Window(model) => rows >= model.window_days(),
+            Self::Pipeline(model) => priced >= model.rows_needed().unwrap_or(1),
+        }
     }
 
     /// Latest rows that a vector of the newest date can depend on.
@@ -176,6 +193,17 @@ impl NumericModel {
         match self {
             Self::Window(model) => model.window_days(),
             Self::Pipeline(model) => model.read_back_days() as usize + 1,
+        }
+    }
+
+    /// Whether the sessions of `day` are those of all rows, as [`MarketSums::is_certain`] tells.
+    pub fn is_certain(&self, sums: &MarketSums, day: Day, since: Day, most: u64) -> bool {
+        match self {
+            Self::Window(_) => true,
+            Self::Pipeline(model) => {
+                let from = day.minus_days(model.look_back_days());
+                sums.is_certain(from, day, model.window_days(), since, most)
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::day::Day;
 use super::super::error::{Error, Result};
+use super::market::usable;
 
 /// Rows a series may hold: more trading days than any exchange has had.
 pub const MAX_ROWS: usize = 200_000;
@@ -21,6 +22,29 @@ pub(crate) struct Row {
     pub(crate) day: Day,
     pub(crate) price: f64,
     pub(crate) volume: f64,
+}
+
+impl Row {
+    /// Writes the packed form: the day as int32, price and volume as float64, little endian; what `out` has no room
+    /// for is left out.
+    #[inline(always)]
+    pub(crate) fn pack(&self, out: &mut [u8]) {
+        out[..4].copy_from_slice(&self.day.0.to_le_bytes());
+        out[4..12].copy_from_slice(&self.price.to_le_bytes());
+        if let Some(volume) = out.get_mut(12..ROW_BYTES) {
+            volume.copy_from_slice(&self.volume.to_le_bytes());
+        }
+    }
+
+    #[inline(always)]
+    fn unpack(row: &[u8; ROW_BYTES]) -> Self {
+        let (price, volume) = (first(&row[4..]), first(&row[12..]));
+        Self {
+            day: Day(i32::from_le_bytes(first(row))),
+            price: f64::from_le_bytes(price),
+            volume: f64::from_le_bytes(volume),
+        }
+    }
 }
 
 impl PriceSeries {
@@ -155,11 +179,7 @@ impl PriceSeries {
     /// Writes the packed form (shape `[packed_len]`): per row the day as int32, price and volume as
     /// float64, little endian.
     pub fn pack(&self, out: &mut [u8]) {
-        for (slot, row) in out.chunks_exact_mut(ROW_BYTES).zip(&self.rows) {
-            slot[..4].copy_from_slice(&row.day.0.to_le_bytes());
-            slot[4..12].copy_from_slice(&row.price.to_le_bytes());
-            slot[12..].copy_from_slice(&row.volume.to_le_bytes());
-        }
+        out.chunks_exact_mut(ROW_BYTES).zip(&self.rows).for_each(|(slot, row)| row.pack(slot));
     }
 
     /// Reads the packed form. The bytes may come from anywhere, so nothing about them is believed.
@@ -167,21 +187,18 @@ impl PriceSeries {
     /// Errors: [`Error::PackedSeries`] for a length that is no whole number of rows, and as
     /// [`PriceSeries::push`].
     pub fn unpack(bytes: &[u8]) -> Result<Self> {
-        if !bytes.len().is_multiple_of(ROW_BYTES) {
+        let (packed, rest) = bytes.as_chunks::<ROW_BYTES>();
+        if !rest.is_empty() {
             return Err(Error::PackedSeries { bytes: bytes.len() });
         }
-        let mut series = Self::new();
-        let count = bytes.len() / ROW_BYTES;
-        series.rows.try_reserve_exact(count.min(MAX_ROWS)).map_err(|_| Error::OutOfMemory)?;
-        for row in bytes.chunks_exact(ROW_BYTES) {
-            let (day, price, volume) = (first(row), first(&row[4..]), first(&row[12..]));
-            series.push(
-                Day(i32::from_le_bytes(day)),
-                f64::from_le_bytes(price),
-                f64::from_le_bytes(volume),
-            )?;
+        if packed.len() > MAX_ROWS {
+            return Err(Error::TooManyRows { max: MAX_ROWS });
         }
-        Ok(series)
+        let mut rows = Vec::new();
+        rows.try_reserve_exact(packed.len()).map_err(|_| Error::OutOfMemory)?;
+        rows.extend(packed.iter().map(Row::unpack));
+        let sorted = rows.windows(2).all(|pair| pair[0].day < pair[1].day);
+        Ok(Self { rows, sorted })
     }
 
     /// As [`PriceSeries::unpack`], in date order. Errors: those, and as [`PriceSeries::sort`].
@@ -191,15 +208,20 @@ impl PriceSeries {
         Ok(series)
     }
 
-    /// Rows of a sorted series up to `day`, that included.
-    pub fn rows_until(&self, day: Day) -> usize {
-        self.rows.partition_point(|row| row.day <= day)
+    /// Rows up to `day`, that included, and how many of them have a price that a return can be taken from.
+    pub fn rows_until(&self, day: Day) -> (usize, usize) {
+        count(&self.rows, day, |row| *row)
     }
 
-    /// Rows of a packed form, in any order, up to `day`, that included.
-    pub fn packed_rows_until(bytes: &[u8], day: Day) -> usize {
-        bytes.chunks_exact(ROW_BYTES).filter(|row| i32::from_le_bytes(first(row)) <= day.0).count()
+    /// The same of a packed form, in any order.
+    pub fn packed_rows_until(bytes: &[u8], day: Day) -> (usize, usize) {
+        count(bytes.as_chunks::<ROW_BYTES>().0, day, Row::unpack)
     }
+}
+
+fn count<T>(rows: &[T], until: Day, row: impl Fn(&T) -> Row) -> (usize, usize) {
+    let known = rows.iter().map(row).filter(|row| row.day <= until);
+    known.fold((0, 0), |(rows, priced), row| (rows + 1, priced + usize::from(usable(row.price))))
 }
 
 fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {

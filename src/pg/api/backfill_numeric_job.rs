@@ -81,10 +81,7 @@ pub fn embed_numeric_job_scope(
     let days = prices::trading_days(&opened.prices, &entities, start, end)?;
     let backfill = opened.backfill(&entities, &days);
     let fresh = backfill.is_fresh()?;
-    let market = match backfill.prices_between() {
-        Some(range) => Market::read(&opened.model, &opened.prices, range, false)?.sums,
-        None => None,
-    };
+    let market = Market::read(&opened.model, &opened.prices, &days, false)?.sums;
     let scope = Scope { days: days.clone(), fresh, market };
     let row = (days.len() as i32, scope.digest(&entities), scope.pack());
     Ok(TableIterator::once(row))

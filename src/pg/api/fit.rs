@@ -91,11 +91,6 @@ fn fit_factors(
         }
         Recipe::Factors(..) => return Err(cannot_fit(request, "it is fitted already")),
     };
-    let table = Relation::open(
-        prices,
-        "prices",
-        "prices_daily",
-        &price_table::columns(base.price_column.with_volume()),
-    )?;
+    let table = Relation::open(prices, "prices", "prices_daily", &price_table::columns(base.reads()))?;
     factors::fit(request, base, &table, instruments)
 }

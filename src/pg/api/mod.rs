@@ -21,6 +21,7 @@ pub mod models;
 pub mod moving;
 pub mod nearest;
 pub mod numeric;
+pub mod panel;
 pub mod partition;
 pub mod search;
 pub mod show;

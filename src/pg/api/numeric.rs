@@ -62,7 +62,7 @@ pub fn num_window_embed_lookup(
     let found = price_table::series(&prices, model.price_column(), &[instrument_id], from, as_of)?;
     let series = found.into_iter().next().map_or_else(|| Ok(PriceSeries::new()), |(_, series)| series)?;
     let rows = EntityRows::new(&model, series, model.in_universe(instrument_id))?;
-    let market = Market::read(&model, &prices, (from, as_of), false)?;
+    let market = Market::read(&model, &prices, &[as_of], false)?;
     let members = market.members(&model, &prices, (from, as_of))?;
     let context = model.day(as_of, market.sums.as_ref(), &members)?;
     let ready = rows.ready(as_of, &context).map_err(|refused| refused.error)?;

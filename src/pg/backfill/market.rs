@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::engine::Day;
 use crate::engine::numeric::pipeline::Members;
-use crate::engine::numeric::{MarketSums, NumericModel, PriceSeries};
+use crate::engine::numeric::{MarketSums, NumericModel, PriceSeries, Universe};
 use crate::pg::ffi::interrupts;
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::Fault;
@@ -36,24 +36,52 @@ pub struct Market {
     pub sums: Option<MarketSums>,
     /// Every series of the universe, if it was read as such.
     pub series: Option<HashMap<String, crate::engine::Result<PriceSeries>>>,
+    /// Where not all that is searched for rows was read: from when on, because nothing older can change a session of
+    /// the dates in question.
+    since: Option<Day>,
 }
 
 impl Market {
-    /// Reads what `model` needs for as-of dates whose rows lie in `range`. `keep`: whether series of the
+    /// The market as it was read before.
+    pub fn known(sums: Option<MarketSums>) -> Self {
+        Self { sums, ..Self::default() }
+    }
+
+    /// Reads what `model` needs for the as-of dates `days`, which ascend. `keep`: whether series of the
     /// universe are of use afterwards.
     ///
     /// Errors: those of reading, and [`crate::engine::Error::OutOfMemory`].
-    pub fn read(
+    pub fn read(model: &NumericModel, prices: &Relation, days: &[Day], keep: bool) -> Result<Self, Fault> {
+        let (Some(universe), Some(&first), Some(&last)) = (model.universe(), days.first(), days.last())
+        else {
+            return Ok(Self::default());
+        };
+        let all = first.minus_days(model.look_back_days());
+        if let Some(since) = usual(model, first, last)
+            && prices::has_one_row_a_day(prices)?
+        {
+            // Sums are whole once a return can be taken from a row that was read.
+            let whole = Day(since.0 + model.max_gap_days() as i32);
+            let most = prices::most_rows_of_a_day(prices, universe, (all, whole.minus_days(1)))?;
+            let market = Self::between(model, prices, universe, (since, last), keep)?;
+            let sums = market.sums.as_ref();
+            if sums.is_some_and(|sums| days.iter().all(|&day| model.is_certain(sums, day, whole, most))) {
+                return Ok(Self { since: Some(since), ..market });
+            }
+        }
+        Self::between(model, prices, universe, (all, last), keep)
+    }
+
+    fn between(
         model: &NumericModel,
         prices: &Relation,
+        universe: &Universe,
         range: (Day, Day),
         keep: bool,
     ) -> Result<Self, Fault> {
-        let Some(universe) = model.universe() else { return Ok(Self::default()) };
         let (price, gap) = (model.price_column(), model.max_gap_days());
         if !(keep && prices::is_smaller_than(prices, SMALL_TABLE_ROWS)?) {
-            let sums = prices::market(prices, price, universe, gap, range)?;
-            return Ok(Self { sums: Some(sums), series: None });
+            return Ok(Self::known(Some(prices::market(prices, price, universe, gap, range)?)));
         }
         let series = prices::of_universe(prices, price, universe, range)?;
         let mut sums = MarketSums::new();
@@ -64,7 +92,7 @@ impl Market {
                 sums.add(series, gap)?;
             }
         }
-        Ok(Self { sums: Some(sums), series: Some(series.into_iter().collect()) })
+        Ok(Self { sums: Some(sums), series: Some(series.into_iter().collect()), since: None })
     }
 
     /// The series of the instruments that the model's factors are made of.
@@ -98,19 +126,28 @@ impl Market {
         model: &NumericModel,
         prices: &Relation,
         names: &[&str],
-        dates: (Day, Day),
+        (first, last): (Day, Day),
     ) -> Result<HashMap<String, crate::engine::Result<PriceSeries>>, Fault> {
-        let Some(series) = self.series.as_mut() else {
-            let since =
-                |from, names: &[&str]| prices::series(prices, model.price_column(), names, from, dates.1);
-            // A repeated day stays one, whatever came before.
-            let rows = |read: &crate::engine::Result<PriceSeries>, until| {
-                read.as_ref().map_or(usize::MAX, |series| series.rows_until(until))
-            };
-            return read(model, names, dates, since, rows);
+        let all = first.minus_days(model.look_back_days());
+        let read = |from, names: &[&str]| prices::series(prices, model.price_column(), names, from, last);
+        // A repeated day stays one, whatever came before.
+        let enough = |read: &crate::engine::Result<PriceSeries>| {
+            read.as_ref().map_or(true, |series| model.is_enough(series.rows_until(first)))
         };
-        let found = |name: &&str| -> Option<Named> { series.remove_entry(*name) };
-        Ok(names.iter().filter_map(found).collect())
+        match (self.series.as_mut(), self.since) {
+            (Some(series), since) => {
+                let found = |name: &&str| -> Option<Named> { series.remove_entry(*name) };
+                let found = names.iter().filter_map(found).collect();
+                if since.is_none() { Ok(found) } else { complete(found, names, all, read, enough) }
+            }
+            (None, Some(since)) => {
+                complete(read(since, names)?.into_iter().collect(), names, all, read, enough)
+            }
+            (None, None) => match usual(model, first, last).filter(|_| model.universe().is_none()) {
+                Some(since) => complete(read(since, names)?.into_iter().collect(), names, all, read, enough),
+                None => Ok(read(all, names)?.into_iter().collect()),
+            },
+        }
     }
 }
 
@@ -119,30 +156,37 @@ pub fn packed(
     model: &NumericModel,
     prices: &Relation,
     names: &[&str],
-    dates: (Day, Day),
+    (first, last): (Day, Day),
 ) -> Result<HashMap<String, Vec<u8>>, Fault> {
-    let since = |from, names: &[&str]| prices::packed(prices, model.price_column(), names, from, dates.1);
-    read(model, names, dates, since, |packed, until| PriceSeries::packed_rows_until(packed, until))
+    let all = first.minus_days(model.look_back_days());
+    let read = |from, names: &[&str]| prices::packed(prices, model.price_column(), names, from, last);
+    let enough = |packed: &Vec<u8>| model.is_enough(PriceSeries::packed_rows_until(packed, first));
+    match usual(model, first, last).filter(|_| model.universe().is_none()) {
+        Some(since) => complete(read(since, names)?.into_iter().collect(), names, all, read, enough),
+        None => Ok(read(all, names)?.into_iter().collect()),
+    }
 }
 
-/// What `since` reads of `names` from a day on: from where a whole window usually begins, and from where the search
-/// for rows ends for those with too few of them, as `rows` counts them up to a day; at once where that saves little.
-fn read<T>(
-    model: &NumericModel,
-    names: &[&str],
-    (first, last): (Day, Day),
-    since: impl Fn(Day, &[&str]) -> Result<Vec<(String, T)>, Fault>,
-    rows: impl Fn(&T, Day) -> usize,
-) -> Result<HashMap<String, T>, Fault> {
+/// From when on rows are read at first, where that saves something: all rows of a vector of `first` usually lie there.
+fn usual(model: &NumericModel, first: Day, last: Day) -> Option<Day> {
+    let since = first.minus_days(model.usual_days()?);
     let all = first.minus_days(model.look_back_days());
-    let usual = model.usual_days().map(|days| first.minus_days(days));
-    let saves = |from: &Day| i64::from(last.0.abs_diff(from.0)) * 4 < i64::from(last.0.abs_diff(all.0)) * 3;
-    let Some(usual) = usual.filter(saves) else { return Ok(since(all, names)?.into_iter().collect()) };
-    let mut read: HashMap<String, T> = since(usual, names)?.into_iter().collect();
-    let full = |name: &str| read.get(name).is_some_and(|read| rows(read, first) >= model.rows_kept());
+    let saves = i64::from(last.0.abs_diff(since.0)) * 8 < i64::from(last.0.abs_diff(all.0)) * 7;
+    saves.then_some(since)
+}
+
+/// `found`, and for those of `names` that have not `enough` there what `read` finds from day `all` on.
+fn complete<T>(
+    mut found: HashMap<String, T>,
+    names: &[&str],
+    all: Day,
+    read: impl Fn(Day, &[&str]) -> Result<Vec<(String, T)>, Fault>,
+    enough: impl Fn(&T) -> bool,
+) -> Result<HashMap<String, T>, Fault> {
+    let full = |name: &str| found.get(name).is_some_and(&enough);
     let short: Vec<&str> = names.iter().copied().filter(|name| !full(name)).collect();
     if !short.is_empty() {
-        read.extend(since(all, &short)?);
+        found.extend(read(all, &short)?);
     }
-    Ok(read)
+    Ok(found)
 }

@@ -150,8 +150,8 @@ impl<'a> NumericBackfill<'a> {
         // are sure to hold them.
         let whole = matches!(self.model.universe(), Some(Universe::Prices {}));
         let mut market = match scope {
-            Some(scope) => Market { sums: scope.market.clone(), series: None },
-            None => Market::read(self.model, self.prices, (from, last), whole)?,
+            Some(scope) => Market::known(scope.market.clone()),
+            None => Market::read(self.model, self.prices, self.days, whole)?,
         };
         let members = market.members(self.model, self.prices, (from, last))?;
         let context = |&day: &Day| self.model.day(day, market.sums.as_ref(), &members);

@@ -31,16 +31,8 @@ impl<'a> Candidate<'a> {
     }
 
     fn bytes(self, index: usize) -> Option<&'a [u8]> {
-        let pointer = self.datum(index)?.cast_mut_ptr::<pg_sys::varlena>();
-        // SAFETY: the argument is a bytea, text or varchar that lives as long as the call; what is stored
-        // compressed or out of line is read into memory of the call first.
-        unsafe {
-            let plain = varlena::varatt_is_4b_u(pointer)
-                || (varlena::varatt_is_1b(pointer) && !varlena::varatt_is_1b_e(pointer));
-            let pointer = if plain { pointer } else { pg_sys::pg_detoast_datum_packed(pointer) };
-            let len = varlena::varsize_any_exhdr(pointer);
-            Some(std::slice::from_raw_parts(varlena::vardata_any(pointer).cast::<u8>(), len))
-        }
+        // SAFETY: the argument is a bytea, text or varchar that lives as long as the call.
+        self.datum(index).map(|datum| unsafe { bytes_of(datum) })
     }
 
     /// The aggregate's state, once there is one.
@@ -88,5 +80,24 @@ impl<'a> Candidate<'a> {
     /// The identity that is left out.
     pub fn exclude(self) -> Option<&'a [u8]> {
         self.bytes(8)
+    }
+}
+
+/// What an argument of variable length holds.
+///
+/// # Safety
+///
+/// The datum must be a bytea, text or varchar that lives for 'a. What is stored compressed or out of line is read into
+/// memory of the call first.
+#[inline]
+pub(super) unsafe fn bytes_of<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    let pointer = datum.cast_mut_ptr::<pg_sys::varlena>();
+    // SAFETY: as above; a header says how long the value behind it is.
+    unsafe {
+        let plain = varlena::varatt_is_4b_u(pointer)
+            || (varlena::varatt_is_1b(pointer) && !varlena::varatt_is_1b_e(pointer));
+        let pointer = if plain { pointer } else { pg_sys::pg_detoast_datum_packed(pointer) };
+        let len = varlena::varsize_any_exhdr(pointer);
+        std::slice::from_raw_parts(varlena::vardata_any(pointer).cast::<u8>(), len)
     }
 }

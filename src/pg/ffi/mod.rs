@@ -13,6 +13,7 @@ pub mod host;
 pub mod interrupts;
 pub mod json;
 pub mod paths;
+pub mod price_row;
 pub mod regclass;
 pub mod row;
 pub mod rowstore;

@@ -8,8 +8,8 @@ use super::super::super::error::Result;
 use super::super::super::linear::Matrix;
 use super::super::market::{MarketSums, MarketWindow};
 use super::encode::PipelineRows;
+use super::model::PipelineModel;
 use super::projection::{Project, Projection};
-use super::spec::PipelineModel;
 
 /// Projection matrices kept by a thread: making one takes up to a second.
 const KEPT_MATRICES: usize = 4;

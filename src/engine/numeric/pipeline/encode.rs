@@ -12,7 +12,8 @@ use super::super::model::{Made, Refused};
 use super::super::series::PriceSeries;
 use super::context::{DayContext, Members};
 use super::features::Rows;
-use super::spec::{Channel, DayFeature, Layout, Missing, Normalise, PipelineModel};
+use super::model::PipelineModel;
+use super::spec::{Channel, DayFeature, Layout, Missing, Normalise};
 use super::standard;
 
 /// Why there is no vector.
@@ -84,6 +85,8 @@ pub struct Encoded {
     pub missing: usize,
     /// Day of the newest usable row.
     pub last_day: Day,
+    /// Place of the oldest row that the vector depends on.
+    first_row: usize,
 }
 
 /// Rows of one instrument under a model.
@@ -207,7 +210,9 @@ impl<'a> PipelineRows<'a> {
         if sum_of(&flat, |x| x * 0.0) != 0.0 {
             return Err(Refusal::NonFinite);
         }
-        Ok((flat, Encoded { rows: found, missing: window_days - found, last_day: grid.last_day }))
+        let first_row = self.rows.reach(grid.cells.span().start);
+        let missing = window_days - found;
+        Ok((flat, Encoded { rows: found, missing, last_day: grid.last_day, first_row }))
     }
 
     #[inline(always)]
@@ -236,7 +241,7 @@ impl<'a> PipelineRows<'a> {
             rows: encoded.rows,
             missing: encoded.missing,
             last_day: encoded.last_day,
-            digest: self.digest(as_of, context),
+            digest: self.digest(encoded.first_row, as_of, context),
         })
     }
 
@@ -250,14 +255,12 @@ impl<'a> PipelineRows<'a> {
         self.make(as_of, &context)
     }
 
-    /// Fingerprint of what the vector of `as_of` depends on: own rows and the market's days.
-    fn digest(&self, as_of: Day, context: &DayContext) -> [u8; 16] {
-        let from = as_of.minus_days(self.model.read_back_days());
+    /// Fingerprint of what the vector of `as_of` depends on, and of nothing else: own rows from `first` on, and the
+    /// market's days.
+    fn digest(&self, first: usize, as_of: Day, context: &DayContext) -> [u8; 16] {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-        let dates = &self.rows.dates;
-        let start = dates.partition_point(|&day| day < from.0);
-        let end = dates.partition_point(|&day| day <= as_of.0).max(start);
-        hasher.update(self.rows.packed(start..end));
+        let end = self.rows.dates.partition_point(|&day| day <= as_of.0).max(first);
+        hasher.update(self.rows.packed(first..end));
         hasher.update(&context.digest.to_le_bytes());
         hasher.digest128().to_be_bytes()
     }

@@ -23,7 +23,9 @@ const YEAR: f64 = 252.0;
 #[derive(Debug)]
 pub(crate) struct Rows {
     series: PriceSeries,
+    /// What values depend on of each row, as bytes: day, price, and volume where it counts.
     packed: Vec<u8>,
+    row_bytes: usize,
     /// Day of each row, side by side for fast loops.
     pub(crate) dates: Vec<i32>,
     /// Log return of each row in units of the market's sums; absent where there is none.
@@ -101,9 +103,10 @@ impl Rows {
         for (index, rounded) in returns(series.rows(), spec.window.max_gap_days) {
             known[index] = Some(rounded);
         }
-        let mut packed = vec![0; series.packed_len()];
-        series.pack(&mut packed);
         let rows = series.rows();
+        let row_bytes = if spec.takes_volume() { ROW_BYTES } else { ROW_BYTES - size_of::<f64>() };
+        let mut packed = vec![0; rows.len() * row_bytes];
+        rows.iter().zip(packed.chunks_exact_mut(row_bytes)).for_each(|(row, slot)| row.pack(slot));
         let positive = |value: f64| if usable(value) { value } else { f64::NAN };
         let number = |rounded: &Option<i64>| rounded.map_or(f64::NAN, |rounded| as_number(rounded.into()));
         let rule = |channel: &Channel| Rule {
@@ -124,6 +127,7 @@ impl Rows {
             dates: rows.iter().map(|row| row.day.0).collect(),
             series,
             packed,
+            row_bytes,
             returns: known,
         }
     }
@@ -154,9 +158,30 @@ impl Rows {
         self.values.borrow()
     }
 
-    /// The rows `range` as bytes.
+    /// What values depend on of the rows `range`, as bytes.
     pub(crate) fn packed(&self, range: Range<usize>) -> &[u8] {
-        &self.packed[range.start * ROW_BYTES..range.end * ROW_BYTES]
+        &self.packed[range.start * self.row_bytes..range.end * self.row_bytes]
+    }
+
+    /// The oldest row that any value of row `first` depends on, or of a later one.
+    pub(crate) fn reach(&self, first: usize) -> usize {
+        let reach = |rule: &Rule| {
+            let start = self.starts(rule, first..first + 1).next().unwrap_or(first);
+            if !rule.feature.takes_returns() {
+                return start;
+            }
+            // The first return is taken from the usable row before it.
+            let returned = (start..=first).find(|&row| self.is_usable(row));
+            let returned = returned.filter(|&row| self.returns[row].is_some());
+            returned
+                .and_then(|row| (0..row).rev().find(|&row| self.is_usable(row)))
+                .unwrap_or(start)
+                .min(start)
+        };
+        if first >= self.rows().len() {
+            return first;
+        }
+        self.rules.iter().map(reach).min().unwrap_or(first)
     }
 
     /// All rows, ascending.
@@ -175,13 +200,17 @@ impl Rows {
     }
 
     /// Where the last `days` rows up to each of `rows` begin, of those at most `history` calendar days older.
-    fn starts(&self, rule: &Rule, rows: Range<usize>) -> Vec<usize> {
-        let start = |index: usize| {
-            let from = self.rows()[index].day.minus_days(rule.history);
-            let start = (index + 1).saturating_sub(rule.days);
-            start + self.rows()[start..index].partition_point(|row| row.day < from)
-        };
-        rows.map(start).collect()
+    fn starts(&self, rule: &Rule, rows: Range<usize>) -> impl Iterator<Item = usize> {
+        let (days, history) = (rule.days, rule.history);
+        rows.map(move |index| {
+            let from = self.rows()[index].day.minus_days(history);
+            let start = (index + 1).saturating_sub(days);
+            // Mostly none of them is too old.
+            match self.dates.get(start) {
+                Some(&oldest) if oldest >= from.0 => start,
+                _ => start + self.dates[start..index].partition_point(|&day| day < from.0),
+            }
+        })
     }
 }
 
@@ -236,7 +265,7 @@ impl Compute<'_> {
     #[inline(always)]
     fn rolling(&mut self, span: Range<usize>) {
         let (rows, days) = (self.rows, self.rule.days);
-        let starts = rows.starts(self.rule, span.clone());
+        let starts: Vec<usize> = rows.starts(self.rule, span.clone()).collect();
         let Some(&first) = starts.first() else { return };
         let reach = first..span.end;
         let windows = Windows { starts: &starts, days, from: first, first: span.start };

@@ -4,11 +4,13 @@
 //! [`PipelineSpec`] is the recipe, [`PipelineModel`] the recipe for one window length, [`PipelineRows`] the
 //! rows of one instrument under it, and [`PipelineRows::encode`] makes the vector of one as-of date.
 //! `docs/encoders.md` states every formula. What the vector of a date depends on lies in
-//! `[as_of - read_back_days, as_of]`, whatever else is supplied.
+//! `[as_of - read_back_days, as_of]`, whatever else is supplied; mostly in its newer part, as
+//! [`PipelineModel::rows_needed`] and the fingerprint of the rows know.
 
 pub mod context;
 pub mod encode;
 mod features;
+pub mod model;
 pub mod network;
 pub mod projection;
 pub mod spec;
@@ -18,6 +20,7 @@ mod tests;
 
 pub use context::{DayContext, Members};
 pub use encode::{Encoded, PipelineRows, Refusal};
+pub use model::PipelineModel;
 pub use network::Network;
 pub use projection::{Project, Projection};
-pub use spec::{FactorSpec, PipelineModel, PipelineSpec, Universe};
+pub use spec::{FactorSpec, PipelineSpec, Universe};

@@ -1,14 +1,11 @@
 //! The recipe of a pipeline model, as JSON, and its rules.
 
-use std::rc::Rc;
-
 use serde::{Deserialize, Serialize};
 
 use super::super::super::error::{Error, Result};
-use super::super::super::fit::FactorWeights;
-use super::super::super::vector::{MAX_DIM, check_dim};
-use super::super::spec::{MAX_WINDOW_DAYS, PriceColumn, json_problem};
-use super::projection::{Project, Projection};
+use super::super::super::vector::MAX_DIM;
+use super::super::spec::{PriceColumn, json_problem};
+use super::projection::Projection;
 
 /// Most channels of a model.
 const MAX_CHANNELS: usize = 32;
@@ -16,10 +13,7 @@ const MAX_CHANNELS: usize = 32;
 /// Longest history of one rolling feature, in rows.
 const MAX_FEATURE_DAYS: u32 = 1_000;
 
-/// Calendar days read beyond `look_back` times the window, for holidays.
-const SLACK_DAYS: u32 = 30;
-
-/// The same for a rolling feature, half of whose rows are enough.
+/// Calendar days read beyond `look_back` times the rows of a rolling feature, half of which are enough.
 const FEATURE_SLACK_DAYS: u32 = 10;
 
 /// What a spec of this kind says under `encoder`.
@@ -63,6 +57,15 @@ pub enum DayFeature {
 impl DayFeature {
     fn takes_days(self) -> bool {
         matches!(self, Self::RealisedVolatility | Self::Drawdown | Self::Range | Self::Amihud)
+    }
+
+    /// Whether it reads returns, and so the usable row before the first one that it looks at.
+    pub(super) fn takes_returns(self) -> bool {
+        matches!(self, Self::LogReturn | Self::AbsReturn | Self::RealisedVolatility | Self::Amihud)
+    }
+
+    fn takes_volume(self) -> bool {
+        matches!(self, Self::Volume | Self::LogVolume | Self::DollarVolume | Self::Amihud)
     }
 }
 
@@ -292,13 +295,23 @@ impl PipelineSpec {
         }
     }
 
+    /// Whether any value depends on volumes.
+    pub(crate) fn takes_volume(&self) -> bool {
+        self.channels.iter().any(|channel| channel.feature.takes_volume())
+    }
+
+    /// The price that is read: with the volume brought to its unit where volumes count.
+    pub fn reads(&self) -> PriceColumn {
+        if self.takes_volume() { self.price_column.with_volume() } else { self.price_column }
+    }
+
     /// Calendar days before a day that the value of `channel` on it may depend on, but for the first return's gap.
     pub(crate) fn history_days(&self, channel: &Channel) -> u32 {
         channel.days.map_or(0, |days| self.calendar_days(days) + FEATURE_SLACK_DAYS)
     }
 
     /// Calendar days in which so many rows are looked for.
-    fn calendar_days(&self, rows: u32) -> u32 {
+    pub(super) fn calendar_days(&self, rows: u32) -> u32 {
         (f64::from(rows) * self.window.look_back).ceil() as u32
     }
 }
@@ -377,122 +390,4 @@ pub struct FactorSpec {
     pub fitted_entities: usize,
     /// Share of the squared returns that the factors kept at the fit.
     pub explained: f64,
-}
-
-/// A validated recipe for one window length.
-#[derive(Debug, Clone)]
-pub struct PipelineModel {
-    spec: PipelineSpec,
-    window_days: usize,
-    factors: Option<Rc<FactorWeights>>,
-    given: Option<Rc<dyn Project>>,
-}
-
-impl PipelineModel {
-    /// Fixes the window length, in sessions.
-    ///
-    /// Errors: [`Error::OutOfRange`] unless `1 <= window_days <= 10000`; [`Error::TooManyDimensions`] when
-    /// the window has too many components; [`Error::InvalidSpec`] when `pad` would have to cut.
-    pub fn new(spec: PipelineSpec, window_days: i32) -> Result<Self> {
-        if !(1..=MAX_WINDOW_DAYS).contains(&window_days) {
-            let (min, max) = (1, MAX_WINDOW_DAYS.into());
-            return Err(Error::OutOfRange { name: "window_days", value: window_days.into(), min, max });
-        }
-        let flat = window_days as usize * spec.channels.len();
-        check_dim(flat)?;
-        if spec.projection == (Projection::Pad {}) && flat > spec.dim {
-            let problem = format!(
-                "\"pad\" keeps every component, but a window of {window_days} days has {flat} and the model {}; \
-                 name \"orthogonal\", \"gaussian\" or \"truncate\"",
-                spec.dim
-            );
-            return Err(invalid("projection.kind", problem));
-        }
-        let mut spec = spec;
-        if let Some(MarketRule { universe: Universe::Instruments { ids }, .. }) = &mut spec.market {
-            ids.sort_unstable();
-        }
-        Ok(Self { spec, window_days: window_days as usize, factors: None, given: None })
-    }
-
-    /// The same, projected on fitted factors.
-    pub fn with_factors(mut self, factors: Rc<FactorWeights>) -> Self {
-        self.factors = Some(factors);
-        self
-    }
-
-    /// The same, projected by what the user gave.
-    ///
-    /// Errors: [`Error::InvalidSpec`] when it is for other windows or other vectors.
-    pub fn with_projection(mut self, given: Rc<dyn Project>) -> Result<Self> {
-        for (key, what, does, wanted, found) in [
-            ("window_days", "the window has", "takes", given.dim_in(), self.flat_dim()),
-            ("dim", "the vectors have", "gives", given.dim_out(), self.dim()),
-        ] {
-            if let Some(wanted) = wanted.filter(|&wanted| wanted != found) {
-                let problem = format!("{what} {found} components, the projection {does} {wanted}");
-                return Err(invalid(key, problem));
-            }
-        }
-        self.given = Some(given);
-        Ok(self)
-    }
-
-    /// Says which instruments the market's universe is.
-    pub fn set_universe(&mut self, mut ids: Vec<String>) {
-        ids.sort_unstable();
-        if let Some(market) = &mut self.spec.market {
-            market.universe = Universe::Instruments { ids };
-        }
-    }
-
-    /// The projection that the user gave, if there is one.
-    pub fn projection(&self) -> Option<&Rc<dyn Project>> {
-        self.given.as_ref()
-    }
-
-    /// The factors to project on, if there are any.
-    pub fn factors(&self) -> Option<&FactorWeights> {
-        self.factors.as_deref()
-    }
-
-    /// The recipe.
-    pub fn spec(&self) -> &PipelineSpec {
-        &self.spec
-    }
-
-    /// Window length, in sessions.
-    pub fn window_days(&self) -> usize {
-        self.window_days
-    }
-
-    /// Components before projection.
-    pub fn flat_dim(&self) -> usize {
-        self.window_days * self.spec.channels.len()
-    }
-
-    /// Components of the vectors.
-    pub fn dim(&self) -> usize {
-        self.spec.dim
-    }
-
-    /// Fewest days with a value.
-    pub fn min_days(&self) -> usize {
-        match self.spec.window.short_history {
-            Missing::Mask => ((self.window_days as f64 * self.spec.window.min_fill) as usize).max(2),
-            Missing::Fail => self.window_days,
-        }
-    }
-
-    /// Calendar days before the as-of date that sessions and values are taken from.
-    pub fn look_back_days(&self) -> u32 {
-        self.spec.calendar_days(self.window_days as u32) + SLACK_DAYS
-    }
-
-    /// Calendar days before the as-of date that rows are read from: the look-back, the history of the
-    /// longest rolling feature, and the gap that the first return may span.
-    pub fn read_back_days(&self) -> u32 {
-        let history = self.spec.channels.iter().map(|channel| self.spec.history_days(channel)).max();
-        self.look_back_days() + history.unwrap_or(0) + self.spec.window.max_gap_days
-    }
 }

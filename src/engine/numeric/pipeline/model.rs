@@ -1,0 +1,146 @@
+//! A pipeline for one window length.
+
+use std::rc::Rc;
+
+use super::super::super::error::{Error, Result};
+use super::super::super::fit::FactorWeights;
+use super::super::super::vector::check_dim;
+use super::super::spec::MAX_WINDOW_DAYS;
+use super::projection::{Project, Projection};
+use super::spec::{Channel, MarketRule, Missing, PipelineSpec, Universe, invalid};
+
+/// Calendar days read beyond `look_back` times the window, for holidays.
+const SLACK_DAYS: u32 = 30;
+
+/// A validated recipe for one window length.
+#[derive(Debug, Clone)]
+pub struct PipelineModel {
+    spec: PipelineSpec,
+    window_days: usize,
+    factors: Option<Rc<FactorWeights>>,
+    given: Option<Rc<dyn Project>>,
+}
+
+impl PipelineModel {
+    /// Fixes the window length, in sessions.
+    ///
+    /// Errors: [`Error::OutOfRange`] unless `1 <= window_days <= 10000`; [`Error::TooManyDimensions`] when
+    /// the window has too many components; [`Error::InvalidSpec`] when `pad` would have to cut.
+    pub fn new(spec: PipelineSpec, window_days: i32) -> Result<Self> {
+        if !(1..=MAX_WINDOW_DAYS).contains(&window_days) {
+            let (min, max) = (1, MAX_WINDOW_DAYS.into());
+            return Err(Error::OutOfRange { name: "window_days", value: window_days.into(), min, max });
+        }
+        let flat = window_days as usize * spec.channels.len();
+        check_dim(flat)?;
+        if spec.projection == (Projection::Pad {}) && flat > spec.dim {
+            let problem = format!(
+                "\"pad\" keeps every component, but a window of {window_days} days has {flat} and the model {}; \
+                 name \"orthogonal\", \"gaussian\" or \"truncate\"",
+                spec.dim
+            );
+            return Err(invalid("projection.kind", problem));
+        }
+        let mut spec = spec;
+        if let Some(MarketRule { universe: Universe::Instruments { ids }, .. }) = &mut spec.market {
+            ids.sort_unstable();
+        }
+        Ok(Self { spec, window_days: window_days as usize, factors: None, given: None })
+    }
+
+    /// The same, projected on fitted factors.
+    pub fn with_factors(mut self, factors: Rc<FactorWeights>) -> Self {
+        self.factors = Some(factors);
+        self
+    }
+
+    /// The same, projected by what the user gave.
+    ///
+    /// Errors: [`Error::InvalidSpec`] when it is for other windows or other vectors.
+    pub fn with_projection(mut self, given: Rc<dyn Project>) -> Result<Self> {
+        for (key, what, does, wanted, found) in [
+            ("window_days", "the window has", "takes", given.dim_in(), self.flat_dim()),
+            ("dim", "the vectors have", "gives", given.dim_out(), self.dim()),
+        ] {
+            if let Some(wanted) = wanted.filter(|&wanted| wanted != found) {
+                let problem = format!("{what} {found} components, the projection {does} {wanted}");
+                return Err(invalid(key, problem));
+            }
+        }
+        self.given = Some(given);
+        Ok(self)
+    }
+
+    /// Says which instruments the market's universe is.
+    pub fn set_universe(&mut self, mut ids: Vec<String>) {
+        ids.sort_unstable();
+        if let Some(market) = &mut self.spec.market {
+            market.universe = Universe::Instruments { ids };
+        }
+    }
+
+    /// The projection that the user gave, if there is one.
+    pub fn projection(&self) -> Option<&Rc<dyn Project>> {
+        self.given.as_ref()
+    }
+
+    /// The factors to project on, if there are any.
+    pub fn factors(&self) -> Option<&FactorWeights> {
+        self.factors.as_deref()
+    }
+
+    /// The recipe.
+    pub fn spec(&self) -> &PipelineSpec {
+        &self.spec
+    }
+
+    /// Window length, in sessions.
+    pub fn window_days(&self) -> usize {
+        self.window_days
+    }
+
+    /// Components before projection.
+    pub fn flat_dim(&self) -> usize {
+        self.window_days * self.spec.channels.len()
+    }
+
+    /// Components of the vectors.
+    pub fn dim(&self) -> usize {
+        self.spec.dim
+    }
+
+    /// Fewest days with a value.
+    pub fn min_days(&self) -> usize {
+        match self.spec.window.short_history {
+            Missing::Mask => ((self.window_days as f64 * self.spec.window.min_fill) as usize).max(2),
+            Missing::Fail => self.window_days,
+        }
+    }
+
+    /// Calendar days before the as-of date that sessions and values are taken from.
+    pub fn look_back_days(&self) -> u32 {
+        self.spec.calendar_days(self.window_days as u32) + SLACK_DAYS
+    }
+
+    /// Calendar days before the as-of date that rows are read from: the look-back, the history of the
+    /// longest rolling feature, and the gap that the first return may span.
+    pub fn read_back_days(&self) -> u32 {
+        let history = self.spec.channels.iter().map(|channel| self.spec.history_days(channel)).max();
+        self.look_back_days() + history.unwrap_or(0) + self.spec.window.max_gap_days
+    }
+
+    /// So many usable rows up to a date make its vector, whatever older ones there are; absent for models with a market,
+    /// whose days are those of the market.
+    pub fn rows_needed(&self) -> Option<usize> {
+        let history = |channel: &Channel| {
+            channel.days.map_or(0, |days| days as usize - 1) + usize::from(channel.feature.takes_returns())
+        };
+        let history = self.spec.channels.iter().map(history).max().unwrap_or(0);
+        (self.spec.market.is_none() && self.factors.is_none()).then_some(self.window_days + history)
+    }
+
+    /// Whether vectors depend on the rows of the market's sessions, the gap before the first of them, and no others.
+    pub fn needs_sessions_only(&self) -> bool {
+        self.spec.market.is_some() && self.spec.channels.iter().all(|channel| channel.days.is_none())
+    }
+}
