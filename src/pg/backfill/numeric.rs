@@ -22,7 +22,7 @@ use crate::pg::ffi::scratch::scratch;
 use crate::pg::ffi::staged::{Cells, RowSource};
 use crate::pg::ffi::{interrupts, transaction};
 use crate::pg::report::Fault;
-use crate::pg::spi::numeric_rows::NumericTarget;
+use crate::pg::spi::numeric_rows::{Insert, NumericTarget};
 use crate::pg::spi::relation::Relation;
 
 /// Price rows held at a time, about: 20 bytes each, some copies of them.
@@ -86,12 +86,12 @@ impl<'a> NumericBackfill<'a> {
             if self.on_existing != OnExisting::Append {
                 self.target.lock()?;
             }
-            return self.pass(scope, Order::Dates, outcomes);
+            return self.pass(scope, Order::Dates, Insert::ByStatement, outcomes);
         }
         let tried = transaction::attempt(|| {
             self.target.share()?;
-            self.target.check_privileges()?;
-            self.pass(scope, Order::Dates, outcomes)
+            let insert = self.target.plan()?;
+            self.pass(scope, Order::Dates, insert, outcomes)
         });
         if tried?.is_some() {
             return Ok(());
@@ -111,7 +111,7 @@ impl<'a> NumericBackfill<'a> {
         std::thread::sleep(PAUSE);
         interrupts::check();
         self.target.lock()?;
-        self.pass(scope, Order::Entities, outcomes)
+        self.pass(scope, Order::Entities, Insert::ByStatement, outcomes)
     }
 
     /// What stops a backfill before it begins.
@@ -136,7 +136,13 @@ impl<'a> NumericBackfill<'a> {
         Ok(self.on_existing == OnExisting::Append || !self.target.any_between(first, last)?)
     }
 
-    fn pass(&self, scope: Option<&Scope>, order: Order, outcomes: &mut dyn Outcomes) -> Result<(), Fault> {
+    fn pass(
+        &self,
+        scope: Option<&Scope>,
+        order: Order,
+        insert: Insert,
+        outcomes: &mut dyn Outcomes,
+    ) -> Result<(), Fault> {
         let (Some((from, last)), Some(&first)) = (self.prices_between(), self.days.first()) else {
             return Ok(());
         };
@@ -156,7 +162,8 @@ impl<'a> NumericBackfill<'a> {
         let members = market.members(self.model, self.prices, (from, last))?;
         let context = |&day: &Day| self.model.day(day, market.sums.as_ref(), &members);
         let contexts = self.days.iter().map(context).collect::<crate::engine::Result<_>>()?;
-        let mut run = Run { job: self, fresh, order, spread: scope.is_some(), contexts, entries: Vec::new() };
+        let spread = scope.is_some();
+        let mut run = Run { job: self, fresh, order, insert, spread, contexts, entries: Vec::new() };
         let batch = entities_at_once(from, last);
         let group = (GROUP_KEYS / self.days.len()).max(1);
         for (number, entities) in self.entities.chunks(batch).enumerate() {
@@ -201,6 +208,7 @@ struct Run<'a> {
     /// No key of the run can have a row, or none that matters.
     fresh: bool,
     order: Order,
+    insert: Insert,
     /// Whether other runs, over other instruments, are likely to write beside this one.
     spread: bool,
     /// What all vectors of a date share, date by date.
@@ -287,7 +295,7 @@ impl<'a> Run<'a> {
         if upsert {
             target.insert(&mut rows)?
         } else {
-            target.insert_new(&mut rows)?
+            target.insert_new(&mut rows, self.insert)?
         };
         Ok(())
     }

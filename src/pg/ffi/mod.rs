@@ -12,6 +12,7 @@ pub mod guc;
 pub mod host;
 pub mod interrupts;
 pub mod json;
+pub mod multi_insert;
 pub mod paths;
 pub mod price_row;
 pub mod regclass;

@@ -15,6 +15,22 @@ pub struct Cells<'a> {
     fits: bool,
 }
 
+impl<'a> Cells<'a> {
+    /// A row of columns of these types.
+    pub(super) fn of(
+        values: &'a mut [pg_sys::Datum],
+        nulls: &'a mut [bool],
+        types: &'a [pg_sys::Oid],
+    ) -> Self {
+        Self { values, nulls, types, fits: true }
+    }
+
+    /// Errors: [`Fault::NoStagedRows`] (55000) where a cell was not of its column's type.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        if self.fits { Ok(()) } else { Err(Fault::NoStagedRows) }
+    }
+}
+
 impl Cells<'_> {
     /// A trigger may read staged rows too, under a column list of its own making: a cell that does not fit
     /// its column's type would be read as what it is not.
@@ -120,16 +136,14 @@ impl RowStore {
         // ends. An error leaves the memory context to whoever catches it, as everywhere.
         unsafe {
             let caller_memory = pg_sys::MemoryContextSwitchTo(self.row_memory);
-            let mut cells =
-                Cells { values: &mut self.values, nulls: &mut self.nulls, types: &self.types, fits: true };
+            let mut cells = Cells::of(&mut self.values, &mut self.nulls, &self.types);
             let more = fill(&mut cells);
-            let fits = cells.fits;
+            let fits = cells.check();
             pg_sys::MemoryContextSwitchTo(caller_memory);
             if !more? {
                 return Ok(false);
-            } else if !fits {
-                return Err(Fault::NoStagedRows);
             }
+            fits?;
             let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
             pg_sys::tuplestore_putvalues(self.store, self.descriptor, values, nulls);
             pg_sys::MemoryContextReset(self.row_memory);

@@ -9,6 +9,7 @@ use super::query::{execute, required, select};
 use super::relation::Relation;
 use crate::engine::Day;
 use crate::pg::backfill::OnExisting;
+use crate::pg::ffi::multi_insert::{self, Cell, Type};
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::ffi::staged::{RowSource, with_rows};
 use crate::pg::ffi::transaction;
@@ -17,13 +18,14 @@ use crate::pg::report::Fault;
 /// Columns that every such table has.
 const BASE: [&str; 6] = ["entity_type", "entity_id", "window_spec", "as_of_date", "model_id", "vector"];
 
-/// Columns of ours, filled where the table has them: name, its value in the staged row.
-const LINEAGE: [(&str, &str); 5] = [
-    ("rows_used", "r.rows_used"),
-    ("rows_padded", "r.rows_padded"),
-    ("last_trade_date", "r.last_day"),
-    ("input_digest", "r.digest"),
-    ("computed_at", "pg_catalog.now()"),
+/// Columns of ours, filled where the table has them: name, its value in the staged row, and the same for a row
+/// that is added by hand.
+const LINEAGE: [(&str, &str, Cell<'static>); 5] = [
+    ("rows_used", "r.rows_used", Cell::Staged(3, Type::Int)),
+    ("rows_padded", "r.rows_padded", Cell::Staged(4, Type::Int)),
+    ("last_trade_date", "r.last_day", Cell::Staged(5, Type::Date)),
+    ("input_digest", "r.digest", Cell::Staged(6, Type::Uuid)),
+    ("computed_at", "pg_catalog.now()", Cell::Now),
 ];
 
 /// The shape of a staged row; `backfill::numeric` fills its cells in this order.
@@ -56,6 +58,15 @@ const WINDOW_KEYS: [(&str, Window); 2] =
 enum Window {
     Document,
     Column,
+}
+
+/// How rows whose keys are new may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Insert {
+    /// By an `INSERT`.
+    ByStatement,
+    /// By adding them to the table, where that is all that an `INSERT` does.
+    ByTable,
 }
 
 /// A numeric embedding table and the part of it that one run writes.
@@ -216,16 +227,45 @@ impl NumericTarget {
     }
 
     /// Writes the rows of `source`, whose keys have no row: 23505 if one has. Half the work of an upsert, which
-    /// looks every key up before it writes.
-    pub fn insert_new(&self, source: &mut dyn RowSource) -> Result<u64, Fault> {
+    /// looks every key up before it writes. `insert`: what [`NumericTarget::plan`] has found.
+    pub fn insert_new(&self, source: &mut dyn RowSource, insert: Insert) -> Result<u64, Fault> {
+        if insert == Insert::ByTable
+            && let Some(written) = self.add(source)?
+        {
+            return Ok(written);
+        }
         self.write(source, false)
     }
 
     /// Raises 42501 where the caller lacks a privilege to insert or to overwrite, whether or not it comes to
     /// the latter: rights must not seem to depend on the rows that happen to be there. Plans the statement, and
-    /// does not run it.
-    pub fn check_privileges(&self) -> Result<(), Fault> {
-        execute(&format!("EXPLAIN {}", self.insert_sql(true)?), &self.insert_args()).map(|_| ())
+    /// does not run it. Where the plan inserts into the table itself, and not into what a view, a rule or a
+    /// distributed engine makes of it, rows may be added to the table by hand.
+    pub fn plan(&self) -> Result<Insert, Fault> {
+        let sql = format!("EXPLAIN (COSTS off) {}", self.insert_sql(true)?);
+        let lines = select(&sql, &self.insert_args(), |row| required(row.text(1)?))?;
+        let by_table = lines.first().is_some_and(|line| line.starts_with("Insert on "))
+            && !lines.iter().any(|line| line.contains("Custom Scan"));
+        Ok(if by_table { Insert::ByTable } else { Insert::ByStatement })
+    }
+
+    /// Adds rows to the table by hand; None, with nothing done, where that is not enough.
+    fn add(&self, source: &mut dyn RowSource) -> Result<Option<u64>, Fault> {
+        let window_spec = self.window_spec();
+        let mut columns = vec![
+            ("entity_type", Cell::Text(self.entity_type)),
+            ("entity_id", Cell::Staged(0, Type::Text)),
+            ("window_spec", Cell::Json(&window_spec)),
+            ("as_of_date", Cell::Staged(1, Type::Date)),
+            ("model_id", Cell::Text(&self.model_id)),
+            ("vector", Cell::Staged(2, Type::Bytes)),
+        ];
+        let lineage = LINEAGE.iter().filter(|(name, ..)| self.relation.has_column(name));
+        columns.extend(lineage.map(|(name, _, cell)| (*name, *cell)));
+        if self.relation.is_generated("window_days") == Some(false) {
+            columns.push(("window_days", Cell::Int(self.window_days)));
+        }
+        multi_insert::insert(self.relation.oid, &columns, source)
     }
 
     fn insert_args(&self) -> [DatumWithOid<'_>; 3] {
@@ -270,10 +310,10 @@ impl NumericTarget {
     }
 
     fn insert_sql(&self, upsert: bool) -> Result<String, Fault> {
-        let lineage: Vec<_> = LINEAGE.iter().filter(|(name, _)| self.relation.has_column(name)).collect();
-        let names: String = lineage.iter().map(|(name, _)| format!(", {name}")).collect();
-        let values: String = lineage.iter().map(|(_, value)| format!(", {value}")).collect();
-        let updates: String = lineage.iter().map(|(name, _)| format!(", {name} = excluded.{name}")).collect();
+        let lineage: Vec<_> = LINEAGE.iter().filter(|(name, ..)| self.relation.has_column(name)).collect();
+        let names: String = lineage.iter().map(|(name, ..)| format!(", {name}")).collect();
+        let values: String = lineage.iter().map(|(_, value, _)| format!(", {value}")).collect();
+        let updates: String = lineage.iter().map(|(name, ..)| format!(", {name} = excluded.{name}")).collect();
         let reference = if self.relation.has_column("vector_ref") { ", vector_ref = NULL" } else { "" };
         let key = match self.unique.filter(|_| upsert) {
             Some(Window::Document) => Some("(window_spec OPERATOR(pg_catalog.->>) 'window_days')"),
