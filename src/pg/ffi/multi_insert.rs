@@ -89,7 +89,9 @@ impl Cell<'_> {
             // SAFETY: jsonb_in reads the NUL-terminated text and raises where it is no document.
             Cell::Json(document) => {
                 let document = CString::new(document).ok()?;
-                unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[document.as_c_str().into_datum()]) }
+                unsafe {
+                    pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[document.as_c_str().into_datum()])
+                }
             }
             Cell::Int(number) => number.into_datum(),
             // SAFETY: reads a variable of the backend.
@@ -146,11 +148,11 @@ unsafe fn is_plain(relation: &pg_sys::RelationData) -> bool {
     // SAFETY: relcache entries of an open relation are complete, and what is absent is null.
     unsafe {
         let class = &*relation.rd_rel;
-        let other_session =
-            class.relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char && !relation.rd_islocaltemp;
+        let other_session = class.relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
+            && !relation.rd_islocaltemp;
         let generated = (*relation.rd_att).constr.as_ref().is_some_and(|found| found.has_generated_stored);
         class.relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
-            && class.relam == pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID)
+            && class.relam == pg_sys::HEAP_TABLE_AM_OID
             && !class.relispartition
             && !other_session
             && !generated
@@ -223,9 +225,7 @@ impl Writer {
                 types: staged_types(cells),
                 columns,
                 row_memory,
-                slots: (0..ROWS)
-                    .map(|_| pg_sys::table_slot_create(relation, std::ptr::null_mut()))
-                    .collect(),
+                slots: (0..ROWS).map(|_| pg_sys::table_slot_create(relation, std::ptr::null_mut())).collect(),
                 filled: 0,
             })
         }

@@ -313,7 +313,8 @@ impl NumericTarget {
         let lineage: Vec<_> = LINEAGE.iter().filter(|(name, ..)| self.relation.has_column(name)).collect();
         let names: String = lineage.iter().map(|(name, ..)| format!(", {name}")).collect();
         let values: String = lineage.iter().map(|(_, value, _)| format!(", {value}")).collect();
-        let updates: String = lineage.iter().map(|(name, ..)| format!(", {name} = excluded.{name}")).collect();
+        let updates: String =
+            lineage.iter().map(|(name, ..)| format!(", {name} = excluded.{name}")).collect();
         let reference = if self.relation.has_column("vector_ref") { ", vector_ref = NULL" } else { "" };
         let key = match self.unique.filter(|_| upsert) {
             Some(Window::Document) => Some("(window_spec OPERATOR(pg_catalog.->>) 'window_days')"),
