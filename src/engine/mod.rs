@@ -9,7 +9,7 @@
 //! * [`day`]: calendar days.
 //! * [`named`]: vectors of named numbers.
 //! * [`partition`]: which part of a split an entity belongs to.
-//! * [`fit`]: what encoders learn; [`linear`], [`random`]: what projections and fits need.
+//! * [`fit`]: what encoders learn; [`linear`], [`random`], [`kept`]: what projections and fits need.
 //! * [`error`]: what can go wrong, as values.
 
 pub mod day;
@@ -17,6 +17,7 @@ pub mod error;
 pub mod fit;
 pub mod host;
 pub mod joint;
+pub mod kept;
 pub mod linear;
 pub mod logarithm;
 pub mod named;

@@ -5,19 +5,17 @@
 //! has length 1, and the cosine of two is the weighted mean of the cosines of their branches: weights mean
 //! what they say, and nothing of one branch leaks into another.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::super::error::{Error, Result};
 use super::super::fit::Components;
+use super::super::kept::Kept;
 use super::super::linear::{Matrix, normalise};
 use super::super::vector::{VectorRef, write_values};
 
-/// Projections kept by a thread.
-const KEPT_MATRICES: usize = 4;
-
 thread_local! {
-    static MATRICES: RefCell<Vec<((usize, usize, u32), Rc<Matrix>)>> = const { RefCell::new(Vec::new()) };
+    /// Projections by their shape and seed.
+    static MATRICES: Kept<(usize, usize, u32)> = const { Kept::new() };
 }
 
 /// Where a branch goes, and how.
@@ -141,24 +139,7 @@ pub fn pull_back(placed: &[f64], dim: usize, seed: Option<u32>) -> Result<Vec<f6
 }
 
 fn projection(rows: usize, cols: usize, seed: u32) -> Result<Rc<Matrix>> {
-    let key = (rows, cols, seed);
-    let kept = MATRICES.with(|kept| {
-        let kept = kept.try_borrow().ok()?;
-        kept.iter().find(|(other, _)| *other == key).map(|(_, matrix)| Rc::clone(matrix))
-    });
-    if let Some(matrix) = kept {
-        return Ok(matrix);
-    }
-    let matrix = Rc::new(Matrix::orthogonal(rows, cols, seed.into())?);
-    MATRICES.with(|kept| {
-        if let Ok(mut kept) = kept.try_borrow_mut() {
-            if kept.len() == KEPT_MATRICES {
-                kept.remove(0);
-            }
-            kept.push((key, Rc::clone(&matrix)));
-        }
-    });
-    Ok(matrix)
+    MATRICES.with(|kept| kept.get((rows, cols, seed), || Matrix::orthogonal(rows, cols, seed.into())))
 }
 
 #[cfg(test)]

@@ -1,22 +1,19 @@
 //! What all vectors of one model and as-of date share, computed once.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::super::super::day::Day;
 use super::super::super::error::Result;
+use super::super::super::kept::Kept;
 use super::super::super::linear::Matrix;
 use super::super::market::{MarketSums, MarketWindow};
 use super::encode::PipelineRows;
 use super::model::PipelineModel;
 use super::projection::{Project, Projection};
 
-/// Projection matrices kept by a thread: making one takes up to a second.
-const KEPT_MATRICES: usize = 4;
-
 thread_local! {
-    static MATRICES: RefCell<Vec<(Projection, usize, usize, Rc<Matrix>)>> =
-        const { RefCell::new(Vec::new()) };
+    /// Projections by how they are made and their shape.
+    static MATRICES: Kept<(Projection, usize, usize)> = const { Kept::new() };
 }
 
 /// The market's sessions and the projection of one as-of date.
@@ -78,25 +75,8 @@ pub fn projection_matrix(model: &PipelineModel) -> Result<Option<Rc<Matrix>>> {
     if flat <= dim || !seeded {
         return Ok(None);
     }
-    let kept = MATRICES.with(|kept| {
-        let kept = kept.try_borrow().ok()?;
-        kept.iter()
-            .find(|(p, d, f, _)| (p, *d, *f) == (projection, dim, flat))
-            .map(|(.., matrix)| Rc::clone(matrix))
-    });
-    if kept.is_some() {
-        return Ok(kept);
-    }
-    let matrix = Rc::new(make(projection, dim, flat)?);
-    MATRICES.with(|kept| {
-        if let Ok(mut kept) = kept.try_borrow_mut() {
-            if kept.len() == KEPT_MATRICES {
-                kept.remove(0);
-            }
-            kept.push((projection.clone(), dim, flat, Rc::clone(&matrix)));
-        }
-    });
-    Ok(Some(matrix))
+    let key = (projection.clone(), dim, flat);
+    MATRICES.with(|kept| kept.get(key, || make(projection, dim, flat))).map(Some)
 }
 
 fn make(projection: &Projection, dim: usize, flat: usize) -> Result<Matrix> {
