@@ -34,6 +34,7 @@ TABLES = {
     ),
     "a trigger that an update fires": (f"{NOTE} BEFORE UPDATE ON {TABLE} FOR EACH ROW EXECUTE FUNCTION note()", True),
     "a domain": (f"CREATE DOMAIN id AS varchar(64) CHECK (value <> ''); ALTER TABLE {TABLE} ALTER COLUMN entity_id TYPE id", False),
+    "a domain that is left NULL": (f"CREATE DOMAIN free AS text; ALTER TABLE {TABLE} ADD COLUMN note free", False),
     "a generated column": (f"ALTER TABLE {TABLE} ADD COLUMN bytes int GENERATED ALWAYS AS (octet_length(vector)) STORED", False),
     "a trigger before each row": (f"{NOTE} BEFORE INSERT ON {TABLE} FOR EACH ROW EXECUTE FUNCTION note()", False),
     "a trigger after the statement": (f"{NOTE} AFTER INSERT ON {TABLE} FOR EACH STATEMENT EXECUTE FUNCTION note()", False),

@@ -150,12 +150,10 @@ unsafe fn is_plain(relation: &pg_sys::RelationData) -> bool {
         let class = &*relation.rd_rel;
         let other_session = class.relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
             && !relation.rd_islocaltemp;
-        let generated = (*relation.rd_att).constr.as_ref().is_some_and(|found| found.has_generated_stored);
         class.relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
             && class.relam == pg_sys::HEAP_TABLE_AM_OID
             && !class.relispartition
             && !other_session
-            && !generated
             && relation.rd_rules.is_null()
             && !relation.trigdesc.as_ref().is_some_and(on_insert)
             && pg_sys::check_enable_rls(relation.rd_id, pg_sys::InvalidOid, true)
@@ -188,7 +186,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// None where a column is missing, or not of the type of its cell.
+    /// None where [`columns`] finds none.
     ///
     /// # Safety
     /// The relation is open, locked for writing, and stays so until the writer is closed.
@@ -364,7 +362,8 @@ unsafe fn clear(slot: *mut pg_sys::TupleTableSlot) {
     }
 }
 
-/// How each column of the table is filled; None where a cell does not fit.
+/// How each column of the table is filled; None where a cell does not fit, or Postgres computes or checks a value
+/// in another way.
 ///
 /// # Safety
 /// The relation is open.
@@ -382,9 +381,14 @@ unsafe fn columns(
         let mut column = |attribute: &pg_sys::FormData_pg_attribute| {
             if attribute.attisdropped {
                 return Some(Column::Null);
+            } else if attribute.attgenerated != 0 {
+                return None;
             }
             let Some((_, cell)) = cells.iter().find(|(name, _)| *name == attribute.name()) else {
-                return Some(default(relation, attribute.attnum));
+                // A domain may refuse NULL.
+                let domain =
+                    pg_sys::get_typtype(attribute.atttypid) == pg_sys::TYPTYPE_DOMAIN as std::ffi::c_char;
+                return (!domain).then(|| default(relation, attribute.attnum));
             };
             found += 1;
             // The length of a varchar is kept with four bytes for a header.
