@@ -1,5 +1,26 @@
 -- What a cosine is made of: sum over components of a * b / (|a| |b|), grouped by branch, feature and block of days.
 -- The groups of a pair add up to its cosine.
+CREATE FUNCTION embed_day_block(lag int) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $block$
+    SELECT CASE WHEN lag < 21 THEN 'newest 21 days' WHEN lag < 63 THEN 'days 22-63' WHEN lag < 126 THEN 'days 64-126'
+                WHEN lag < 252 THEN 'days 127-252' WHEN lag IS NULL THEN 'all' ELSE 'older' END
+$block$;
+
+-- Whether the vectors of a numeric model mix features and days, but for those of factors: its windows go through a
+-- projection.
+CREATE FUNCTION embed_is_projected(spec jsonb, window_days int) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $projected$
+    SELECT coalesce(spec ->> 'encoder' = 'pipeline'
+           AND CASE spec -> 'projection' ->> 'kind' WHEN 'pad' THEN false WHEN 'truncate' THEN false
+                    WHEN 'orthogonal' THEN window_days * jsonb_array_length(spec -> 'channels') > (spec ->> 'dim')::int
+                    WHEN 'gaussian' THEN window_days * jsonb_array_length(spec -> 'channels') > (spec ->> 'dim')::int
+                    ELSE true END, false)
+$projected$;
+
 CREATE FUNCTION embed_component_labels(model_id text, dims int, window_days int, entity_type text DEFAULT 'INSTRUMENT')
 RETURNS TABLE (component int, feature text, block text)
     LANGUAGE plpgsql STABLE ROWS 384
@@ -11,6 +32,7 @@ DECLARE
     width    int;
     newest   boolean;
     whole    boolean;
+    major    boolean;
     numbered boolean;
 BEGIN
     IF dims NOT BETWEEN 0 AND 65535 OR window_days NOT BETWEEN 0 AND 65535 THEN
@@ -23,42 +45,43 @@ BEGIN
                   WHEN spec ? 'features' THEN ARRAY(SELECT jsonb_array_elements_text(spec -> 'features')) END;
     width := cardinality(names);
     newest := spec ->> 'layout' = 'newest_first';
-    -- A projection mixes features and days; so does a layout that is not day by day.
-    whole := width > 0 AND NOT (coalesce(spec ->> 'layout', 'day_major') = 'feature_major')
-         AND NOT (spec ->> 'encoder' = 'pipeline' AND window_days * width > (spec ->> 'dim')::int);
+    major := coalesce(spec ->> 'layout' = 'feature_major', false);
+    whole := width > 0 AND NOT @extschema@.embed_is_projected(spec, window_days);
     -- The published ids of portfolios and scenarios share the recipe of windows, and are none: a place is all there is.
     numbered := entity_type <> 'INSTRUMENT' AND spec ? 'features';
     whole := whole AND NOT numbered;
     RETURN QUERY
     SELECT i + 1,
            CASE WHEN numbered THEN 'feature ' || i + 1
+                WHEN whole AND major THEN coalesce(names[i / greatest(window_days, 1) + 1], 'all')
                 WHEN whole THEN names[i % width + 1]
                 WHEN spec ->> 'encoder' = 'factors' THEN 'factor ' || i + 1
                 ELSE 'all' END,
            CASE WHEN NOT coalesce(whole, false) THEN 'all'
-                ELSE (SELECT b.label FROM (VALUES (21, 'newest 21 days'), (63, 'days 22-63'), (126, 'days 64-126'),
-                                                  (252, 'days 127-252'), (2147483647, 'older')) b(upto, label)
-                       WHERE b.upto > CASE WHEN newest THEN i / width ELSE greatest(window_days - 1 - i / width, 0) END
-                       ORDER BY b.upto LIMIT 1) END
+                ELSE @extschema@.embed_day_block(CASE WHEN major THEN i % greatest(window_days, 1) WHEN newest THEN i / width
+                                                     ELSE greatest(window_days - 1 - i / width, 0) END) END
       FROM generate_series(0, dims - 1) i;
 END
 $labels$;
 
 -- The places of a joint space's branches in its vectors; one place over all where branches are averaged. What is projected
--- into its place has the seed of the projection; a place that is mixed says nothing of components, one by one.
+-- into its place has the seed of the projection; a place that is mixed says nothing of components, one by one. The leaf is
+-- the branch by whose model components are named.
 CREATE FUNCTION embed_space_places(joint_type text, model_id text)
-RETURNS TABLE (branch text, first_component int, dims int, branch_model_id text, branch_entity_type text, mixed boolean,
-               seed bigint, branch_window_days int)
+RETURNS TABLE (branch text, first_component int, dims int, leaf text, branch_model_id text, branch_entity_type text, mixed boolean,
+               seed bigint, branch_window_days int, transform text)
     LANGUAGE sql STABLE ROWS 4
     SET search_path = pg_catalog, pg_temp
 AS $places$
-    SELECT b ->> 'name', (sum((b ->> 'dims')::int) OVER (ORDER BY n) - (b ->> 'dims')::int)::int, (b ->> 'dims')::int,
+    SELECT b ->> 'name', (sum((b ->> 'dims')::int) OVER (ORDER BY n) - (b ->> 'dims')::int)::int, (b ->> 'dims')::int, b ->> 'name',
            b ->> 'model_id', b ->> 'entity_type', b ? 'seed' OR b ? 'transform',
-           CASE WHEN NOT b ? 'transform' THEN (b ->> 'seed')::bigint END, (b ->> 'window_days')::int
+           CASE WHEN NOT b ?| ARRAY['transform', 'center'] THEN (b ->> 'seed')::bigint END, (b ->> 'window_days')::int,
+           CASE WHEN NOT b ? 'seed' THEN b ->> 'transform' END
       FROM @extschema@.embed_spaces s, jsonb_array_elements(s.branches) WITH ORDINALITY x(b, n)
      WHERE s.joint_type = $1 AND s.model_id = $2 AND s.fusion = 'concat'
     UNION ALL
-    SELECT 'all branches', 0, coalesce(m.dim, 384), f.branch ->> 'model_id', f.branch ->> 'entity_type', false, NULL, NULL
+    SELECT 'all branches', 0, coalesce(m.dim, 384), f.branch ->> 'name', f.branch ->> 'model_id', f.branch ->> 'entity_type', false,
+           NULL, NULL, NULL
       FROM @extschema@.embed_spaces s JOIN @extschema@.embed_models m USING (model_id),
            jsonb_path_query_first(s.branches, '$.** ? (@.table == "numeric_window_embeddings")') f(branch)
      WHERE s.joint_type = $1 AND s.model_id = $2 AND s.fusion <> 'concat'
@@ -89,10 +112,11 @@ $named$;
 
 -- The dot product of two places that one branch fills, split into features and blocks of days. Components of a place are
 -- those of the branch, but for named features (read again, by name) and for projected branches (the branches' own vectors,
--- along what comes back out of the place). What no longer gives the place, because it has changed or is gone, is not split.
+-- along what comes back out of the place). Windows that a linear projection has mixed, and those of factors, are made again
+-- from prices. What no longer gives the place, because it has changed or is gone, is not split.
 CREATE FUNCTION embed_branch_parts(
     model_id text, entity_type text, ids text[], as_of date, window_days int, places bytea[], mixed boolean, seed bigint,
-    branch_window_days int, numeric_embeddings regclass, source regclass)
+    branch_window_days int, transform text, numeric_embeddings regclass, source regclass, prices regclass, instruments regclass)
 RETURNS TABLE (feature text, block text, part float8)
     LANGUAGE plpgsql STABLE ROWS 20
     SET search_path = pg_catalog, pg_temp
@@ -104,6 +128,8 @@ DECLARE
     inputs bytea[];
     vec    bytea;
     days   int := window_days;
+    spans  int[] := ARRAY[window_days, window_days];
+    again  boolean := false;
     back_a float8[];
     back_b float8[];
     dims   int;
@@ -114,17 +140,24 @@ BEGIN
         named := ARRAY[@extschema@.embed_named_row(source, entity_type, ids[1], as_of, columns),
                        @extschema@.embed_named_row(source, entity_type, ids[2], as_of, columns)];
         dims := CASE WHEN array_position(named, NULL) IS NULL THEN (spec ->> 'dim')::int END;
-    ELSIF spec IS NOT NULL AND seed IS NOT NULL AND numeric_embeddings IS NOT NULL AND has_table_privilege(numeric_embeddings, 'SELECT') THEN
-        FOR i IN 1..2 LOOP
-            EXECUTE format('SELECT e.vector, (e.window_spec ->> ''window_days'')::int FROM %s e WHERE e.model_id = $1 AND e.entity_type = $2
-                               AND e.entity_id = $3 AND e.as_of_date = $4 AND ($5 IS NULL OR e.window_spec ->> ''window_days'' = $5::text) %s LIMIT 1',
-                           numeric_embeddings,
-                           CASE WHEN EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = numeric_embeddings AND t.attname = 'embedding_id')
-                                THEN 'ORDER BY e.embedding_id DESC' ELSE '' END)
-               INTO vec, days USING model_id, entity_type, ids[i], as_of, branch_window_days;
-            inputs[i] := vec;
-        END LOOP;
-        dims := CASE WHEN length(inputs[1]) = length(inputs[2]) THEN length(inputs[1]) / 4 END;
+    ELSIF spec IS NOT NULL AND (seed IS NOT NULL OR NOT mixed) THEN
+        IF numeric_embeddings IS NOT NULL AND has_table_privilege(numeric_embeddings, 'SELECT') THEN
+            FOR i IN 1..2 LOOP
+                EXECUTE format('SELECT e.vector, (e.window_spec ->> ''window_days'')::int FROM %s e WHERE e.model_id = $1 AND e.entity_type = $2
+                                   AND e.entity_id = $3 AND e.as_of_date = $4 AND ($5 IS NULL OR e.window_spec ->> ''window_days'' = $5::text) %s LIMIT 1',
+                               numeric_embeddings,
+                               CASE WHEN EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = numeric_embeddings AND t.attname = 'embedding_id')
+                                    THEN 'ORDER BY e.embedding_id DESC' ELSE '' END)
+                   INTO vec, days USING model_id, entity_type, ids[i], as_of, branch_window_days;
+                inputs[i] := vec;
+                spans[i] := days;
+            END LOOP;
+            days := coalesce(spans[1], window_days);
+        END IF;
+        dims := CASE WHEN seed IS NULL THEN coalesce((spec ->> 'dim')::int, (spec -> 'base' ->> 'dim')::int)
+                     WHEN length(inputs[1]) = length(inputs[2]) THEN length(inputs[1]) / 4 END;
+        again := entity_type = 'INSTRUMENT' AND (spec ->> 'encoder' = 'factors' OR @extschema@.embed_is_projected(spec, days))
+             AND prices IS NOT NULL AND has_table_privilege(prices, 'SELECT');
     END IF;
     back_a := @extschema@.embed_place_back(places[1], dims, seed);
     back_b := @extschema@.embed_place_back(places[2], dims, seed);
@@ -136,11 +169,16 @@ BEGIN
         UNION ALL SELECT p.feature, p.block, 0, 0, p.part, 0 FROM @extschema@.embed_named_parts(model_id, named[1], back_a) p
         UNION ALL SELECT p.feature, p.block, 0, 0, 0, p.part FROM @extschema@.embed_named_parts(model_id, named[2], back_b) p
         UNION ALL
+        SELECT w.feature, @extschema@.embed_day_block(w.lag), CASE e WHEN 1 THEN w.part_b ELSE 0 END, CASE e WHEN 2 THEN w.part_a ELSE 0 END,
+               CASE e WHEN 1 THEN w.part_a ELSE 0 END, CASE e WHEN 2 THEN w.part_b ELSE 0 END
+          FROM generate_series(1, 2) e
+         CROSS JOIN LATERAL @extschema@.embed_window_parts(model_id, CASE WHEN again THEN ids[e] END, as_of, spans[e], back_a, back_b, prices, instruments) w
+        UNION ALL
         SELECT l.feature, l.block, x.a * x.back_b, x.b * x.back_a, x.a * x.back_a, x.b * x.back_b
           FROM ROWS FROM (unnest(@extschema@.vector_to_array(inputs[1])), unnest(@extschema@.vector_to_array(inputs[2])),
                           unnest(back_a), unnest(back_b)) WITH ORDINALITY x(a, b, back_a, back_b, i)
           JOIN @extschema@.embed_component_labels(model_id, coalesce(dims, 0), days, entity_type) l ON l.component = x.i
-         WHERE inputs IS NOT NULL AND dims IS NOT NULL),
+         WHERE inputs IS NOT NULL AND dims IS NOT NULL AND seed IS NOT NULL AND NOT again),
     parts AS (
         SELECT r.feature, r.block, sum(r.ab) AS ab, sum(r.ba) AS ba, sum(r.aa) AS aa, sum(r.bb) AS bb FROM raw r GROUP BY 1, 2),
     -- How much longer a place is than what was brought into it.
@@ -157,11 +195,12 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT coalesce(l.feature, 'all'), coalesce(l.block, 'all'), sum(x.x::float8 * y.y::float8 ORDER BY x.i)
+    SELECT coalesce(l.feature, CASE WHEN transform IS NOT NULL THEN 'component ' || i END, 'all'), coalesce(l.block, 'all'),
+           sum(x.x::float8 * y.y::float8 ORDER BY x.i)
       FROM unnest(@extschema@.vector_to_array(places[1])) WITH ORDINALITY x(x, i)
       JOIN unnest(@extschema@.vector_to_array(places[2])) WITH ORDINALITY y(y, i) USING (i)
       LEFT JOIN LATERAL @extschema@.embed_component_labels(
-                model_id, @extschema@.vector_dim(places[1]), window_days, entity_type) l
+                model_id, @extschema@.vector_dim(places[1]), days, entity_type) l
              ON NOT mixed AND l.component = i
      GROUP BY 1, 2;
 END
@@ -172,7 +211,9 @@ CREATE FUNCTION explain_similarity(
     embeddings regclass DEFAULT pg_catalog.to_regclass('joint_embeddings'),
     numeric_embeddings regclass DEFAULT pg_catalog.to_regclass('numeric_window_embeddings'),
     profiles regclass DEFAULT pg_catalog.to_regclass('profiles'),
-    reports regclass DEFAULT pg_catalog.to_regclass('portfolio_risk_reports'))
+    reports regclass DEFAULT pg_catalog.to_regclass('portfolio_risk_reports'),
+    prices regclass DEFAULT pg_catalog.to_regclass('prices_daily'),
+    instruments regclass DEFAULT pg_catalog.to_regclass('instruments'))
 RETURNS TABLE (branch text, feature text, block text, contribution float8)
     LANGUAGE plpgsql STABLE COST 10000 ROWS 20
     SET search_path = pg_catalog, pg_temp
@@ -184,6 +225,11 @@ DECLARE
     scopes jsonb[] := '{}';
     entity text;
     scale  float8;
+    made   jsonb;
+    models jsonb[] := '{}';
+    -- Which models the branches of a row are of, where the table keeps that: those of its space, or others.
+    branch_models text := CASE WHEN EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = embeddings AND t.attname = 'branches'
+                                                AND t.atttypid = 'jsonb'::regtype) THEN 'e.branches' ELSE 'NULL::jsonb' END;
     -- Tables in the distributed form have no ids, and one row of a key.
     newest text := CASE WHEN EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = embeddings AND t.attname = 'joint_id')
                         THEN 'ORDER BY e.joint_id DESC' ELSE '' END;
@@ -201,29 +247,33 @@ BEGIN
             HINT = 'SELECT joint_type, model_id FROM embed_spaces lists the registered spaces.';
     END IF;
     FOREACH entity IN ARRAY ARRAY[a, b] LOOP
-        EXECUTE format('SELECT e.vector, e.entity_scope FROM %s e WHERE e.joint_type = $1 AND e.model_id = $2 AND e.as_of_date = $3
+        EXECUTE format('SELECT e.vector, e.entity_scope, %s FROM %s e WHERE e.joint_type = $1 AND e.model_id = $2 AND e.as_of_date = $3
                            AND $4 IN (e.entity_scope ->> ''entity_id'', e.entity_scope ->> ''issuer_id'', e.entity_scope ->> ''portfolio_id'')
-                         %s LIMIT 1', embeddings, newest)
-           INTO vec, scope USING joint_type, model_id, as_of, entity;
+                         %s LIMIT 1', branch_models, embeddings, newest)
+           INTO vec, scope, made USING joint_type, model_id, as_of, entity;
         IF vec IS NULL THEN
             RAISE EXCEPTION 'no joint embedding of "%" at % for model "%"', entity, as_of, model_id USING ERRCODE = 'no_data_found',
                 HINT = 'backfill_joint() makes it.';
         END IF;
         pair := pair || vec;
         scopes := scopes || scope;
+        models := models || coalesce(made, '{}');
     END LOOP;
     scale := @extschema@.l2_norm(pair[1]) * @extschema@.l2_norm(pair[2]);
     RETURN QUERY
     SELECT p.branch, q.feature, q.block, q.part / nullif(scale, 0)
       FROM @extschema@.embed_space_places(joint_type, explain_similarity.model_id) p
+     -- Two branches of different models have no feature in common.
+     CROSS JOIN LATERAL (SELECT coalesce(models[1] ->> p.leaf, p.branch_model_id), coalesce(models[2] ->> p.leaf, p.branch_model_id)) m(a, b)
      CROSS JOIN LATERAL @extschema@.embed_branch_parts(
-           p.branch_model_id, p.branch_entity_type,
+           CASE WHEN m.a = m.b THEN m.a END, p.branch_entity_type,
            (SELECT array_agg(CASE p.branch_entity_type WHEN 'INSTRUMENT' THEN coalesce(s.s ->> 'instrument_id', s.s ->> 'entity_id')
                                                        WHEN 'PORTFOLIO' THEN s.s ->> 'portfolio_id' ELSE s.s ->> 'issuer_id' END ORDER BY s.n)
               FROM unnest(scopes) WITH ORDINALITY s(s, n)),
            as_of, window_days,
            ARRAY[substring(pair[1] FROM p.first_component * 4 + 1 FOR p.dims * 4), substring(pair[2] FROM p.first_component * 4 + 1 FOR p.dims * 4)],
-           p.mixed, p.seed, p.branch_window_days, numeric_embeddings, CASE p.branch_entity_type WHEN 'PORTFOLIO' THEN reports ELSE profiles END) q
+           p.mixed, p.seed, p.branch_window_days, p.transform, numeric_embeddings,
+           CASE p.branch_entity_type WHEN 'PORTFOLIO' THEN reports ELSE profiles END, prices, instruments) q
      -- Padding says nothing.
      WHERE q.part <> 0 ORDER BY 4 DESC, 1, 2, 3;
 END
@@ -233,7 +283,9 @@ CREATE FUNCTION explain_numeric_similarity(
     model_id text, a text, b text, as_of date, window_days int DEFAULT 63, entity_type text DEFAULT 'INSTRUMENT',
     embeddings regclass DEFAULT pg_catalog.to_regclass('numeric_window_embeddings'),
     profiles regclass DEFAULT pg_catalog.to_regclass('profiles'),
-    reports regclass DEFAULT pg_catalog.to_regclass('portfolio_risk_reports'))
+    reports regclass DEFAULT pg_catalog.to_regclass('portfolio_risk_reports'),
+    prices regclass DEFAULT pg_catalog.to_regclass('prices_daily'),
+    instruments regclass DEFAULT pg_catalog.to_regclass('instruments'))
 RETURNS TABLE (feature text, block text, contribution float8)
     LANGUAGE plpgsql STABLE COST 10000 ROWS 20
     SET search_path = pg_catalog, pg_temp
@@ -263,8 +315,8 @@ BEGIN
     scale := @extschema@.l2_norm(pair[1]) * @extschema@.l2_norm(pair[2]);
     RETURN QUERY
     SELECT q.feature, q.block, q.part / nullif(scale, 0)
-      FROM @extschema@.embed_branch_parts(model_id, entity_type, ARRAY[a, b], as_of, window_days, pair, false, NULL::bigint, NULL::int, NULL::regclass,
-                                          CASE entity_type WHEN 'PORTFOLIO' THEN reports ELSE profiles END) q
+      FROM @extschema@.embed_branch_parts(model_id, entity_type, ARRAY[a, b], as_of, window_days, pair, false, NULL::bigint, NULL::int, NULL::text, NULL::regclass,
+                                          CASE entity_type WHEN 'PORTFOLIO' THEN reports ELSE profiles END, prices, instruments) q
      WHERE q.part <> 0 ORDER BY 3 DESC, 1, 2;
 END
 $explain$;
@@ -275,13 +327,19 @@ COMMENT ON FUNCTION embed_space_places(text, text) IS
     'Internal: where the branches of a joint space lie in its vectors.';
 COMMENT ON FUNCTION embed_named_row(regclass, text, text, date, text[]) IS
     'Internal: the newest row of named features of an entity up to a date.';
-COMMENT ON FUNCTION embed_branch_parts(text, text, text[], date, int, bytea[], boolean, bigint, int, regclass, regclass) IS
+COMMENT ON FUNCTION embed_day_block(int) IS
+    'Internal: the block of days that a session belongs to, by its distance from the newest.';
+COMMENT ON FUNCTION embed_is_projected(jsonb, int) IS
+    'Internal: whether the windows of a numeric model go through a projection.';
+COMMENT ON FUNCTION embed_window_parts(text, text, date, int, float8[], float8[], regclass, regclass) IS
+    'Internal: what each feature of each session of a window contributes to the dot products of its vector with two others.';
+COMMENT ON FUNCTION embed_branch_parts(text, text, text[], date, int, bytea[], boolean, bigint, int, text, regclass, regclass, regclass, regclass) IS
     'Internal: the dot product of two places of a branch, split into features and blocks of days.';
 COMMENT ON FUNCTION embed_place_back(bytea, int, bigint) IS
     'Internal: the vector whose dot product with a branch is that of a place with the branch projected into it.';
 COMMENT ON FUNCTION embed_named_parts(text, jsonb, float8[]) IS
     'Internal: what each named feature of a row contributes to the dot product of its vector with another.';
-COMMENT ON FUNCTION explain_similarity(text, text, text, date, text, int, regclass, regclass, regclass, regclass) IS
+COMMENT ON FUNCTION explain_similarity(text, text, text, date, text, int, regclass, regclass, regclass, regclass, regclass, regclass) IS
     'Splits the cosine of two joint vectors into branches, features and blocks of days, which add up to it.';
-COMMENT ON FUNCTION explain_numeric_similarity(text, text, text, date, int, text, regclass, regclass, regclass) IS
+COMMENT ON FUNCTION explain_numeric_similarity(text, text, text, date, int, text, regclass, regclass, regclass, regclass, regclass) IS
     'Splits the cosine of two numeric vectors into features and blocks of days, which add up to it.';

@@ -220,7 +220,7 @@ COMMENT ON FUNCTION embed_market_sums_pack(internal) IS
 COMMENT ON FUNCTION embed_market_sums_unpack(bytea, internal) IS
     'Internal: support function of embed_market_sums.';
 COMMENT ON AGGREGATE embed_price_panel(text, date, float8, float8) IS
-    'Internal: daily rows of many instruments in packed form, read by backfills; empty where there are more than 33,554,432.';
+    'Internal: daily rows of many instruments in packed form, read by backfills; empty where there are more than 16,777,216.';
 COMMENT ON AGGREGATE embed_price_panel(text, date, float8, float8, float8) IS
     'Internal: the same for adjusted prices; volumes are multiplied by close / price.';
 COMMENT ON FUNCTION embed_price_panel_adjusted_step(internal, text, date, float8, float8, float8) IS

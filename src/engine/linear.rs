@@ -167,28 +167,20 @@ pub fn sum_of(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     tree(lanes)
 }
 
-/// Replaces every number by what `f` makes of it. In blocks, which the compiler turns into wide registers.
+/// Replaces every number by what `f` makes of it. A plain loop is what the compiler turns into wide registers.
 #[inline(always)]
 pub fn map_all(values: &mut [f64], f: impl Fn(f64) -> f64) {
-    let (blocks, tail) = values.as_chunks_mut::<8>();
-    for block in blocks {
-        *block = block.map(&f);
+    for x in values {
+        *x = f(*x);
     }
-    tail.iter_mut().for_each(|x| *x = f(*x));
 }
 
 /// As [`map_all`], each with the number at its place in `others`; stops at the shorter slice.
 #[inline(always)]
 pub fn map_with(values: &mut [f64], others: &[f64], f: impl Fn(f64, f64) -> f64) {
-    let length = values.len().min(others.len());
-    let (blocks, tail) = values[..length].as_chunks_mut::<8>();
-    let (other_blocks, other_tail) = others[..length].as_chunks::<8>();
-    for (block, other) in blocks.iter_mut().zip(other_blocks) {
-        for lane in 0..8 {
-            block[lane] = f(block[lane], other[lane]);
-        }
+    for (x, other) in values.iter_mut().zip(others) {
+        *x = f(*x, *other);
     }
-    tail.iter_mut().zip(other_tail).for_each(|(x, other)| *x = f(*x, *other));
 }
 
 #[inline(always)]

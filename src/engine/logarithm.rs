@@ -48,16 +48,25 @@ pub fn ln_all(values: &mut [f64]) {
 #[inline(always)]
 pub(crate) fn ln_lanes(values: &mut [f64]) {
     let (blocks, tail) = values.as_chunks_mut::<BLOCK>();
-    for block in blocks {
-        if block.iter().fold(true, |plain, &x| plain & is_plain(x)) {
-            for x in block {
-                *x = ln_plain(*x);
-            }
-        } else {
-            block.iter_mut().for_each(|x| *x = libm::log(*x));
-        }
+    blocks.iter_mut().for_each(ln_block);
+    if !tail.is_empty() {
+        let mut block = [1.0; BLOCK];
+        block[..tail.len()].copy_from_slice(tail);
+        ln_block(&mut block);
+        tail.copy_from_slice(&block[..tail.len()]);
     }
-    tail.iter_mut().for_each(|x| *x = libm::log(*x));
+}
+
+#[inline(always)]
+fn ln_block(block: &mut [f64; BLOCK]) {
+    let given = *block;
+    for (slot, x) in block.iter_mut().zip(given) {
+        *slot = ln_plain(x);
+    }
+    if !given.iter().fold(true, |plain, &x| plain & is_plain(x)) {
+        let odd = block.iter_mut().zip(given).filter(|(_, x)| !is_plain(*x));
+        odd.for_each(|(slot, x)| *slot = libm::log(x));
+    }
 }
 
 /// Positive, not subnormal, not infinite, not NaN.

@@ -122,7 +122,8 @@ pgrx::extension_sql_file!(
         api::vectors::vector_dim,
         api::vectors::dot_product,
         api::explain::embed_place_back,
-        api::explain::embed_named_parts
+        api::explain::embed_named_parts,
+        api::explain::embed_window_parts
     ]
 );
 pgrx::extension_sql_file!(

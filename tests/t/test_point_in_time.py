@@ -385,3 +385,39 @@ def test_like_is_compared_with_like(changed):
     # Who names another source gets it.
     other = changed.execute(search, ('{"issuer_id": "I0001"}', DAY, f'{{"source": "{found["I0020"]}"}}')).fetchall()
     assert {source for _, source in other} == {found["I0020"]} and len(other) == 71
+
+
+CENTRED = """[{"name": "text", "required": true, "dims": 384, %s"table": "text_embeddings", "entity_type": "ISSUER",
+    "model_id": "text-profile-v1", "source_type": "PROFILE"}]"""
+
+
+def test_a_branch_is_centred_if_its_space_says_so(changed):
+    for name, key in (("plain", ""), ("centred", '"center": "fitted-text", ')):
+        changed.execute("SELECT register_joint_space('TEXTS', %s, 'ISSUER', %s, fusion => 'concat', entities => 'profiles')", (name, CENTRED % key))
+        changed.execute("SELECT count(*) FROM backfill_joint('TEXTS', %s, model_id => %s)", (DAY, name))
+    found = vectors(changed, DAY)
+    texts = {source.split(":")[0]: np.frombuffer(vector, "<f4").astype("float64") for source, vector in changed.execute(
+        "SELECT source_id, vector FROM text_embeddings WHERE source_id LIKE %s", (f"%{DAY}",))}
+    # The mean is that of the day of the fit: what came later moves nothing.
+    mean = np.mean([np.frombuffer(vector, "<f4").astype("float64") for vector, in changed.execute(
+        "SELECT vector FROM text_embeddings WHERE source_id LIKE %s", (f"%{EARLIER}",))], axis=0)
+    assert len(texts) > 50 and np.linalg.norm(mean) > 0.01
+    for issuer, text in texts.items():
+        expected = text / np.linalg.norm(text) - mean
+        assert np.abs(found["centred", issuer] - expected / np.linalg.norm(expected)).max() < 1e-6
+        assert np.abs(found["plain", issuer] - text / np.linalg.norm(text)).max() < 1e-6
+    parts = changed.execute("SELECT feature, contribution FROM explain_similarity('TEXTS', 'I0001', 'I0002', %s, 'centred')", (DAY,)).fetchall()
+    assert [feature for feature, _ in parts] == ["all"]
+    score = cosine(changed, "joint_embeddings", "entity_scope ->> 'issuer_id'", "centred", "I0001", "I0002")
+    assert abs(parts[0][1] - score) < 1e-9
+
+
+@pytest.mark.parametrize("key, code, words", [
+    ('"center": "fitted-text", "transform": "fitted-text", ', "22023", "center: cannot be there beside a transform"),
+    ('"center": "text-profile-v1", ', "42809", "text-profile-v1"),
+    ('"center": "nothing", ', "42704", "nothing"),
+])
+def test_a_center_that_is_none_is_refused(changed, key, code, words):
+    with pytest.raises(psycopg.Error) as caught:
+        changed.execute("SELECT register_joint_space('TEXTS', 'wrong', 'ISSUER', %s, fusion => 'concat', entities => 'profiles')", (CENTRED % key,))
+    assert caught.value.sqlstate == code and words in f"{caught.value} {caught.value.diag.message_detail}"

@@ -131,6 +131,15 @@ impl Components {
     ///
     /// Errors: [`Error::DimensionMismatch`].
     pub fn apply(&self, vector: VectorRef<'_>) -> Result<Option<Vec<f64>>> {
+        let along =
+            |x: Vec<f64>| (0..self.directions.rows()).map(|i| dot(self.directions.row(i), &x)).collect();
+        Ok(self.center(vector)?.map(along))
+    }
+
+    /// The vector, brought to unit length and less the mean. None for a zero vector or one with NaN or infinity.
+    ///
+    /// Errors: [`Error::DimensionMismatch`].
+    pub fn center(&self, vector: VectorRef<'_>) -> Result<Option<Vec<f64>>> {
         if vector.dim() != self.mean.len() {
             return Err(Error::DimensionMismatch { left: self.mean.len(), right: vector.dim() });
         }
@@ -139,7 +148,7 @@ impl Components {
             return Ok(None);
         }
         x.iter_mut().zip(&self.mean).for_each(|(x, mean)| *x -= mean);
-        Ok(Some((0..self.directions.rows()).map(|i| dot(self.directions.row(i), &x)).collect()))
+        Ok(Some(x))
     }
 }
 

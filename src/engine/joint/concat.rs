@@ -29,6 +29,8 @@ pub struct Place {
     pub seed: Option<u32>,
     /// Fitted mean and directions, applied first.
     pub transform: Option<Rc<Components>>,
+    /// Whether only the mean of it is taken off.
+    pub center: bool,
 }
 
 /// A branch in its place, of unit length; None where it has no direction.
@@ -73,6 +75,7 @@ pub fn concatenate(branches: &[Placed], places: &[Place], out: &mut [u8]) -> Res
 pub fn place_all(vectors: &[Option<VectorRef<'_>>], place: &Place) -> Vec<Result<Placed>> {
     let whole = |vector: &Option<VectorRef<'_>>| match (vector, &place.transform) {
         (None, _) => Ok(None),
+        (Some(vector), Some(transform)) if place.center => transform.center(*vector),
         (Some(vector), Some(transform)) => transform.apply(*vector),
         (Some(vector), None) => Ok(Some(vector.values().map(f64::from).collect())),
     };
@@ -153,7 +156,7 @@ mod tests {
     }
 
     fn place(dims: usize, weight: f64, seed: Option<u32>) -> Place {
-        Place { dims, weight, seed, transform: None }
+        Place { dims, weight, seed, ..Place::default() }
     }
 
     fn joint(branches: &[Option<&[f32]>], places: &[Place], dim: usize) -> Result<Vec<f32>> {

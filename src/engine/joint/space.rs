@@ -170,6 +170,9 @@ pub struct Branch {
     /// Model id of a fitted transform, applied first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transform: Option<String>,
+    /// Model id of a fitted transform of which only the mean is taken, and taken off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub center: Option<String>,
 }
 
 fn one() -> f64 {
@@ -355,8 +358,9 @@ impl Builder {
         weight(branch.weight, 1)
             .map_err(|_| invalid(format!("{key}.weight"), "must be a finite number of at least 0"))?;
         let (weight, required) = (branch.weight, branch.required);
-        let transform = branch.transform.clone();
-        let place = Place { dims: branch.dims.unwrap_or(0), weight, seed: branch.seed, transform: None };
+        let transform = branch.transform.clone().or_else(|| branch.center.clone());
+        let (dims, center) = (branch.dims.unwrap_or(0), branch.center.is_some());
+        let place = Place { dims, weight, seed: branch.seed, transform: None, center };
         let part = match branch.fusion {
             Some(fusion) => {
                 if branch.table.is_some() || branch.model_id.is_some() {

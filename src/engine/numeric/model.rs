@@ -367,7 +367,12 @@ impl<'a> EntityRows<'a> {
 
     /// Whether every component of the vector of `ready` is known to be finite, without looking at it.
     pub fn is_finite(&self, ready: &Ready) -> bool {
-        matches!((self, ready), (Self::Window(rows), Ready::Window(window)) if rows.is_finite(window))
+        match (self, ready) {
+            (Self::Window(rows), Ready::Window(window)) => rows.is_finite(window),
+            (Self::Pipeline(_), Ready::Window(_)) => false,
+            // Others are refused.
+            (_, Ready::Made(_)) => true,
+        }
     }
 
     /// Fingerprint of the rows behind `ready`.

@@ -4,20 +4,57 @@ use std::collections::HashMap;
 
 use super::super::day::Day;
 use super::super::error::{Error, Result};
-use super::series::PriceSeries;
+use super::series::{MAX_ROWS as MAX_SERIES, ROW_BYTES, Row, adjusted_volume};
 
 /// Rows that are gathered: what they are packed into stays well below the gigabyte that a value may have.
-const MAX_ROWS: usize = 1 << 25;
+const MAX_ROWS: usize = 1 << 24;
 
-/// The series of many instruments. One that has got too many rows holds none.
+/// The rows of many instruments, in the order in which they came: what is written side by side needs no look for its place.
+/// A panel that has got too many rows holds none.
 #[derive(Debug, Clone, Default)]
 pub struct PricePanel {
-    series: Vec<(Box<[u8]>, PriceSeries)>,
-    places: HashMap<Box<[u8]>, usize>,
+    rows: Vec<Placed>,
+    instruments: Vec<Instrument>,
+    places: HashMap<Box<[u8]>, u32>,
     /// Instrument of the latest row.
-    latest: usize,
-    rows: usize,
+    latest: u32,
     overfull: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    instrument: u32,
+    row: Row,
+}
+
+#[derive(Debug, Clone)]
+struct Instrument {
+    key: Key,
+    rows: u32,
+    name: Box<[u8]>,
+}
+
+/// Length, first and last bytes of a name: of up to 16 bytes all there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    length: usize,
+    first: u64,
+    last: u64,
+}
+
+impl Key {
+    #[inline(always)]
+    fn of(name: &[u8]) -> Self {
+        let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (*first, *last),
+            _ => {
+                let mut short = [0; 8];
+                short.iter_mut().zip(name).for_each(|(slot, byte)| *slot = *byte);
+                (short, [0; 8])
+            }
+        };
+        Self { length: name.len(), first: u64::from_le_bytes(first), last: u64::from_le_bytes(last) }
+    }
 }
 
 impl PricePanel {
@@ -26,29 +63,55 @@ impl PricePanel {
         Self::default()
     }
 
-    /// The series of `name`, to add one row to.
+    /// Adds a row, in any order.
     ///
-    /// Errors: [`Error::OutOfMemory`].
+    /// Errors: [`Error::TooManyRows`] of one instrument, [`Error::OutOfMemory`].
     #[inline]
-    pub fn series_of(&mut self, name: &[u8]) -> Result<Option<&mut PriceSeries>> {
-        self.rows += 1;
-        if self.rows > MAX_ROWS {
-            self.overflow();
-        }
-        if self.overfull {
-            return Ok(None);
-        }
-        let place = self.place(name)?;
-        self.latest = place;
-        Ok(self.series.get_mut(place).map(|(_, series)| series))
+    pub fn push(&mut self, name: &[u8], day: Day, price: f64, volume: f64) -> Result<()> {
+        let instrument = self.place(name)?;
+        self.push_at(instrument, Row { day, price, volume })
+    }
+
+    /// As [`super::PriceSeries::push_adjusted`].
+    ///
+    /// Errors: as [`PricePanel::push`].
+    #[inline]
+    pub fn push_adjusted(
+        &mut self,
+        name: &[u8],
+        day: Day,
+        price: f64,
+        volume: f64,
+        close: Option<f64>,
+    ) -> Result<()> {
+        self.push(name, day, price, adjusted_volume(price, volume, close))
     }
 
     #[inline]
-    fn place(&mut self, name: &[u8]) -> Result<usize> {
+    fn push_at(&mut self, instrument: u32, row: Row) -> Result<()> {
+        if self.overfull || self.rows.len() == MAX_ROWS {
+            self.overflow();
+            return Ok(());
+        }
+        let Some(own) = self.instruments.get_mut(instrument as usize) else { return Ok(()) };
+        if own.rows as usize == MAX_SERIES {
+            return Err(Error::TooManyRows { max: MAX_SERIES });
+        }
+        own.rows += 1;
+        self.latest = instrument;
+        self.rows.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+        self.rows.push(Placed { instrument, row });
+        Ok(())
+    }
+
+    #[inline]
+    fn place(&mut self, name: &[u8]) -> Result<u32> {
         // Rows come instrument by instrument, or date by date with the instruments in the same order each.
-        let next = if self.latest + 1 < self.series.len() { self.latest + 1 } else { 0 };
+        let next = if (self.latest as usize) + 1 < self.instruments.len() { self.latest + 1 } else { 0 };
+        let key = Key::of(name);
         for place in [self.latest, next] {
-            if self.series.get(place).is_some_and(|(there, _)| **there == *name) {
+            let there = self.instruments.get(place as usize);
+            if there.is_some_and(|there| there.key == key && (key.length <= 16 || *there.name == *name)) {
                 return Ok(place);
             }
         }
@@ -59,12 +122,16 @@ impl PricePanel {
     }
 
     #[cold]
-    fn add(&mut self, name: &[u8]) -> Result<usize> {
-        self.series.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+    fn add(&mut self, name: &[u8]) -> Result<u32> {
+        if self.overfull {
+            return Ok(0);
+        }
+        self.instruments.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
         self.places.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
-        self.series.push((name.into(), PriceSeries::new()));
-        self.places.insert(name.into(), self.series.len() - 1);
-        Ok(self.series.len() - 1)
+        let place = self.instruments.len() as u32;
+        self.instruments.push(Instrument { key: Key::of(name), rows: 0, name: name.into() });
+        self.places.insert(name.into(), place);
+        Ok(place)
     }
 
     #[cold]
@@ -74,54 +141,59 @@ impl PricePanel {
 
     /// Adds the rows of another panel.
     ///
-    /// Errors: as [`PriceSeries::push`].
+    /// Errors: as [`PricePanel::push`].
     pub fn append(&mut self, other: &Self) -> Result<()> {
         if other.overfull {
             self.overflow();
         }
-        for (name, series) in &other.series {
-            self.rows += series.len().saturating_sub(1);
-            if let Some(own) = self.series_of(name)? {
-                own.append(series)?;
-            }
-        }
-        Ok(())
+        let places = other.instruments.iter().map(|theirs| self.place(&theirs.name));
+        let places = places.collect::<Result<Vec<u32>>>()?;
+        other.rows.iter().try_for_each(|theirs| self.push_at(places[theirs.instrument as usize], theirs.row))
     }
 
     /// Bytes of the packed form.
     pub fn packed_len(&self) -> usize {
-        self.series.iter().map(|(name, series)| 8 + name.len() + series.packed_len()).sum()
+        let names: usize = self.instruments.iter().map(|instrument| 8 + instrument.name.len()).sum();
+        names + self.rows.len() * ROW_BYTES
     }
 
     /// Writes the packed form (shape `[packed_len]`): for each instrument its name and its series, either after
     /// its length in bytes as u32, little endian. That of a panel with too many rows is empty.
     pub fn pack(&self, out: &mut [u8]) {
-        let mut rest = out;
-        for (name, series) in &self.series {
-            let (length, behind) = rest.split_at_mut(4);
-            length.copy_from_slice(&(name.len() as u32).to_le_bytes());
-            let (slot, behind) = behind.split_at_mut(name.len());
-            slot.copy_from_slice(name);
-            let (length, behind) = behind.split_at_mut(4);
-            length.copy_from_slice(&(series.packed_len() as u32).to_le_bytes());
-            let (slot, behind) = behind.split_at_mut(series.packed_len());
-            series.pack(slot);
-            rest = behind;
+        fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> usize {
+            out[at..at + bytes.len()].copy_from_slice(bytes);
+            at + bytes.len()
+        }
+        let mut end = 0;
+        let mut slots = Vec::with_capacity(self.instruments.len());
+        for instrument in &self.instruments {
+            let bytes = instrument.rows as usize * ROW_BYTES;
+            end = put(out, end, &(instrument.name.len() as u32).to_le_bytes());
+            end = put(out, end, &instrument.name);
+            end = put(out, end, &(bytes as u32).to_le_bytes());
+            slots.push(end);
+            end += bytes;
+        }
+        for placed in &self.rows {
+            let slot = &mut slots[placed.instrument as usize];
+            placed.row.pack(&mut out[*slot..*slot + ROW_BYTES]);
+            *slot += ROW_BYTES;
         }
     }
 
     /// Reads the packed form.
     ///
-    /// Errors: [`Error::PackedSeries`] for what [`PricePanel::pack`] cannot have written, and as [`PriceSeries::unpack`].
+    /// Errors: [`Error::PackedSeries`] for what [`PricePanel::pack`] cannot have written, and as [`PricePanel::push`].
     pub fn unpack(bytes: &[u8]) -> Result<Self> {
         let mut panel = Self { overfull: bytes.is_empty(), ..Self::default() };
         for entry in Self::entries(bytes) {
             let (name, packed) = entry?;
-            panel.rows += PriceSeries::packed_rows_until(packed, Day(i32::MAX)).0.saturating_sub(1);
-            let series = PriceSeries::unpack(packed)?;
-            if let Some(own) = panel.series_of(name)? {
-                own.append(&series)?;
+            let (rows, rest) = packed.as_chunks::<ROW_BYTES>();
+            if !rest.is_empty() {
+                return Err(Error::PackedSeries { bytes: packed.len() });
             }
+            let place = panel.place(name)?;
+            rows.iter().try_for_each(|row| panel.push_at(place, Row::unpack(row)))?;
         }
         Ok(panel)
     }
@@ -149,14 +221,24 @@ fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PriceSeries;
     use super::*;
     use proptest::prelude::*;
+
+    /// Short names and long ones, some of which begin and end alike.
+    fn named(name: u8) -> Vec<u8> {
+        match name {
+            0 => b"x".to_vec(),
+            1 => b"xy".to_vec(),
+            2 => b"I00001.US".to_vec(),
+            _ => format!("begins alike {name} and ends alike").into_bytes(),
+        }
+    }
 
     fn panel(rows: &[(u8, i32)]) -> PricePanel {
         let mut panel = PricePanel::new();
         for &(name, day) in rows {
-            let series = panel.series_of(&[b'x', name]).unwrap().unwrap();
-            series.push(Day(day), f64::from(day), f64::from(name)).unwrap();
+            panel.push(&named(name), Day(day), f64::from(day), f64::from(name)).unwrap();
         }
         panel
     }
@@ -186,7 +268,7 @@ mod tests {
             cut in 0usize..120,
         ) {
             let mut expected = std::collections::BTreeMap::<Vec<u8>, Vec<i32>>::new();
-            rows.iter().for_each(|&(name, day)| expected.entry(vec![b'x', name]).or_default().push(day));
+            rows.iter().for_each(|&(name, day)| expected.entry(named(name)).or_default().push(day));
             expected.values_mut().for_each(|days| days.sort_unstable());
             let expected: Vec<_> = expected.into_iter().collect();
             let whole = panel(&shuffled);
@@ -212,15 +294,25 @@ mod tests {
     #[test]
     fn too_many_rows_leave_none() {
         let mut full = panel(&[(1, 1)]);
-        full.rows = MAX_ROWS - 1;
-        assert!(full.series_of(b"x").unwrap().is_some());
-        assert!(full.series_of(b"x").unwrap().is_none() && full.packed_len() == 0);
+        full.rows.resize(MAX_ROWS - 1, full.rows[0]);
+        full.push(b"x", Day(2), 1.0, 1.0).unwrap();
+        assert!(full.packed_len() > 0);
+        let mut both = full.clone();
+        full.push(b"x", Day(3), 1.0, 1.0).unwrap();
+        assert_eq!((full.packed_len(), full.rows.len()), (0, 0));
+        full.push(b"y", Day(3), 1.0, 1.0).unwrap();
+        assert_eq!(full.packed_len(), 0);
+        both.append(&panel(&[(1, 2), (3, 3)])).unwrap();
+        assert_eq!(both.packed_len(), 0);
         let mut other = panel(&[(1, 1), (2, 1)]);
         other.append(&PricePanel::unpack(&[]).unwrap()).unwrap();
-        assert!(other.packed_len() == 0 && other.series_of(b"x").unwrap().is_none());
-        let mut half = panel(&[(1, 1)]);
-        half.rows = MAX_ROWS - 1;
-        half.append(&panel(&[(1, 2), (1, 3)])).unwrap();
-        assert_eq!(half.packed_len(), 0);
+        assert_eq!(other.packed_len(), 0);
+    }
+
+    #[test]
+    fn an_instrument_has_a_bound() {
+        let mut panel = panel(&[(1, 1)]);
+        panel.instruments[0].rows = MAX_SERIES as u32;
+        assert_eq!(panel.push(&named(1), Day(2), 1.0, 1.0), Err(Error::TooManyRows { max: MAX_SERIES }));
     }
 }

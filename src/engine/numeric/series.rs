@@ -37,7 +37,7 @@ impl Row {
     }
 
     #[inline(always)]
-    fn unpack(row: &[u8; ROW_BYTES]) -> Self {
+    pub(crate) fn unpack(row: &[u8; ROW_BYTES]) -> Self {
         let (price, volume) = (first(&row[4..]), first(&row[12..]));
         Self {
             day: Day(i32::from_le_bytes(first(row))),
@@ -89,12 +89,7 @@ impl PriceSeries {
     ///
     /// Errors: as [`PriceSeries::push`].
     pub fn push_adjusted(&mut self, day: Day, price: f64, volume: f64, close: Option<f64>) -> Result<()> {
-        let sound = |value: f64| value > 1e-60 && value < 1e60;
-        let volume = match close {
-            Some(close) if sound(volume) && sound(close) && sound(price) => volume * close / price,
-            _ => volume,
-        };
-        self.push(day, price, volume)
+        self.push(day, price, adjusted_volume(price, volume, close))
     }
 
     /// Adds the rows of another series.
@@ -216,6 +211,16 @@ impl PriceSeries {
     /// The same of a packed form, in any order.
     pub fn packed_rows_until(bytes: &[u8], day: Day) -> (usize, usize) {
         count(bytes.as_chunks::<ROW_BYTES>().0, day, Row::unpack)
+    }
+}
+
+/// The volume in the unit of an adjusted price.
+#[inline(always)]
+pub(crate) fn adjusted_volume(price: f64, volume: f64, close: Option<f64>) -> f64 {
+    let sound = |value: f64| value > 1e-60 && value < 1e60;
+    match close {
+        Some(close) if sound(volume) && sound(close) && sound(price) => volume * close / price,
+        _ => volume,
     }
 }
 

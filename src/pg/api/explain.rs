@@ -3,11 +3,16 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::arguments::day;
+use super::numeric::{window_model, with_window};
 use crate::engine::joint::concat::pull_back;
 use crate::engine::named;
+use crate::engine::numeric::EntityRows;
+use crate::engine::numeric::pipeline::explain::Part;
 use crate::engine::vector::{VectorRef, check_dim};
 use crate::pg::ffi::array::NumberArray;
 use crate::pg::ffi::json::JsonText;
+use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::{Fault, JointFault};
 use crate::pg::spi::models;
 
@@ -42,5 +47,46 @@ pub fn embed_named_parts(
         .map_err(|_| Fault::from(JointFault::NotAnObject { argument: "features" }))?;
     let parts = named::parts(&spec, &row, along.values("along")?);
     let parts: Vec<_> = parts.into_iter().map(|(block, name, part)| (block.to_owned(), name, part)).collect();
+    Ok(TableIterator::new(parts))
+}
+
+/// What each feature of each session of an instrument's window contributes to the dot products of its vector, before that
+/// is scaled, with `a` and with `b`; nothing where the window cannot be read again, or goes through a projection that is
+/// not linear.
+#[pg_extern(stable, parallel_safe, cost = 5000)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
+pub fn embed_window_parts(
+    model_id: Option<&str>,
+    instrument_id: Option<&str>,
+    as_of: Option<Date>,
+    window_days: Option<i32>,
+    a: Option<NumberArray<'_, f64>>,
+    b: Option<NumberArray<'_, f64>>,
+    prices: Option<Regclass>,
+    instruments: Option<Regclass>,
+) -> Result<
+    TableIterator<
+        'static,
+        (name!(feature, String), name!(lag, Option<i32>), name!(part_a, f64), name!(part_b, f64)),
+    >,
+    ErrorReport,
+> {
+    let (Some(model_id), Some(instrument_id), Some(as_of), Some(window_days), Some(a), Some(b)) =
+        (model_id, instrument_id, as_of, window_days, a, b)
+    else {
+        return Ok(TableIterator::new(Vec::new()));
+    };
+    let (a, b) = (a.values("a")?, b.values("b")?);
+    let (model, as_of) = (window_model(model_id, window_days)?, day(Some(as_of), "as_of")?);
+    let parts = with_window(model, instrument_id, as_of, (prices, instruments), |_, rows, context| {
+        let EntityRows::Pipeline(rows) = rows else { return Ok(Vec::new()) };
+        let along = |along| rows.parts(as_of, context, along).ok().flatten().unwrap_or_default();
+        let told = |Part { feature, lag, value }, of_a: bool| {
+            let (a, b) = if of_a { (value, 0.0) } else { (0.0, value) };
+            (feature, lag.map(|lag: usize| lag as i32), a, b)
+        };
+        let of_a = along(a).into_iter().map(|part| told(part, true));
+        Ok(of_a.chain(along(b).into_iter().map(|part| told(part, false))).collect())
+    })?;
     Ok(TableIterator::new(parts))
 }

@@ -4,8 +4,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::arguments::{day, required};
-use crate::engine::Result as EngineResult;
+use crate::engine::numeric::pipeline::DayContext;
 use crate::engine::numeric::{EntityRows, NumericModel, PriceSeries, Ready};
+use crate::engine::{Day, Result as EngineResult};
 use crate::pg::backfill::market::{Market, resolve};
 use crate::pg::ffi::array::NumberArray;
 use crate::pg::ffi::bytea::Bytea;
@@ -54,7 +55,25 @@ pub fn num_window_embed_lookup(
 ) -> Result<Option<Bytea>, ErrorReport> {
     let (Some(instrument_id), Some(as_of)) = (instrument_id, as_of) else { return Ok(None) };
     let as_of = day(Some(as_of), "as_of")?;
-    let mut model = window_model(required(model_id, "model_id")?, required(window_days, "window_days")?)?;
+    let model = window_model(required(model_id, "model_id")?, required(window_days, "window_days")?)?;
+    with_window(model, instrument_id, as_of, (prices, instruments), |model, rows, context| {
+        let ready = rows.ready(as_of, context).map_err(|refused| refused.error)?;
+        Ok(Some(encode(model.dim(), rows, &ready)?))
+    })
+}
+
+/// What `look` makes of the rows of an instrument and of what all vectors of the date share; `tables`: prices and
+/// instruments.
+///
+/// Errors: those of reading, and of `look`.
+pub(super) fn with_window<T>(
+    mut model: NumericModel,
+    instrument_id: &str,
+    as_of: Day,
+    tables: (Option<Regclass>, Option<Regclass>),
+    look: impl FnOnce(&NumericModel, &EntityRows<'_>, &DayContext) -> Result<T, ErrorReport>,
+) -> Result<T, ErrorReport> {
+    let (prices, instruments) = tables;
     resolve(&mut model, instruments)?;
     let prices =
         Relation::open(prices, "prices", "prices_daily", &price_table::columns(model.price_column()))?;
@@ -65,6 +84,5 @@ pub fn num_window_embed_lookup(
     let market = Market::read(&model, &prices, &[as_of], false)?;
     let members = market.members(&model, &prices, (from, as_of))?;
     let context = model.day(as_of, market.sums.as_ref(), &members)?;
-    let ready = rows.ready(as_of, &context).map_err(|refused| refused.error)?;
-    Ok(Some(encode(model.dim(), &rows, &ready)?))
+    look(&model, &rows, &context)
 }

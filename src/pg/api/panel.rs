@@ -60,11 +60,10 @@ fn step(fcinfo: &pg_sys::FunctionCallInfo, adjusted: bool) -> Report<Option<Stat
         None => AggregateMemory::of(*fcinfo)?.keep(PricePanel::new())?,
     };
     let date = day(Some(date), "trade_date")?;
-    if let Some(series) = state.get_mut().series_of(instrument)? {
-        match adjusted {
-            true => series.push_adjusted(date, price, volume, row.close())?,
-            false => series.push(date, price, volume)?,
-        }
+    let panel = state.get_mut();
+    match adjusted {
+        true => panel.push_adjusted(instrument, date, price, volume, row.close())?,
+        false => panel.push(instrument, date, price, volume)?,
     }
     Ok(Some(state))
 }

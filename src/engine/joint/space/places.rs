@@ -15,7 +15,12 @@ pub(super) fn check_places(key: &str, fusion: Fusion, branches: &[Branch]) -> Re
     let mut total = 0usize;
     for (index, branch) in branches.iter().enumerate() {
         let key = format!("{key}[{index}]");
-        let placed = branch.dims.is_some() || branch.seed.is_some() || branch.transform.is_some();
+        let fitted = branch.transform.is_some() || branch.center.is_some();
+        let placed = branch.dims.is_some() || branch.seed.is_some() || fitted;
+        if branch.transform.is_some() && branch.center.is_some() {
+            let problem = "cannot be there beside a transform, which takes its own mean off";
+            return Err(invalid(format!("{key}.center"), problem));
+        }
         match (fusion, branch.dims) {
             (Fusion::Concat, Some(dims)) if (1..=MAX_DIM).contains(&dims) => total += dims,
             (Fusion::Concat, _) => {

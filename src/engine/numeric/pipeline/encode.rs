@@ -152,6 +152,11 @@ impl<'a> PipelineRows<'a> {
         Self { model, rows, in_universe, others: RefCell::default() }
     }
 
+    /// The model.
+    pub(super) fn model(&self) -> &PipelineModel {
+        self.model
+    }
+
     /// The components of the window that ends on `as_of` before projection, in the model's layout, missing
     /// days 0. `market` must be the window of that date, for models that have one, and always out of the same
     /// sums.
@@ -258,11 +263,9 @@ impl<'a> PipelineRows<'a> {
     /// Fingerprint of what the vector of `as_of` depends on, and of nothing else: own rows from `first` on, and the
     /// market's days.
     fn digest(&self, first: usize, as_of: Day, context: &DayContext) -> [u8; 16] {
-        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         let end = self.rows.dates.partition_point(|&day| day <= as_of.0).max(first);
-        hasher.update(self.rows.packed(first..end));
-        hasher.update(&context.digest.to_le_bytes());
-        hasher.digest128().to_be_bytes()
+        let rows = self.rows.packed(first..end);
+        xxhash_rust::xxh3::xxh3_128_with_seed(rows, context.digest).to_be_bytes()
     }
 
     /// Which row fills which day. Days are the market's sessions, or the instrument's own usable rows.
@@ -433,7 +436,8 @@ fn lay(layout: Layout, (channel, channels): (usize, usize), values: &[f64], flat
     match layout {
         // One channel is the same in both.
         Layout::NewestFirst if channels > 1 => {
-            flat.chunks_exact_mut(channels).zip(newest_first).for_each(|(day, value)| day[channel] = value)
+            let slots = flat.iter_mut().skip(channel).step_by(channels);
+            slots.zip(newest_first).for_each(|(slot, value)| *slot = value);
         }
         Layout::DayMajor => flat
             .chunks_exact_mut(channels)
@@ -441,14 +445,8 @@ fn lay(layout: Layout, (channel, channels): (usize, usize), values: &[f64], flat
             .zip(newest_first)
             .for_each(|(day, value)| day[channel] = value),
         Layout::FeatureMajor | Layout::NewestFirst => {
-            let (slots, rest) = flat[channel * window_days..][..values.len()].as_chunks_mut::<8>();
-            let (oldest, newer) = values.as_rchunks::<8>();
-            for (slot, values) in slots.iter_mut().zip(newer.iter().rev()) {
-                for lane in 0..8 {
-                    slot[lane] = known(values[7 - lane]);
-                }
-            }
-            rest.iter_mut().zip(oldest.iter().rev()).for_each(|(slot, &value)| *slot = known(value));
+            let slots = &mut flat[channel * window_days..][..values.len()];
+            slots.iter_mut().zip(newest_first).for_each(|(slot, value)| *slot = value);
         }
     }
 }
@@ -466,12 +464,11 @@ pub(crate) fn finish(
     if rule == Normalise::L2 && !normalise(vector) {
         return Err(if vector.iter().all(|x| *x == 0.0) { Refusal::Flat } else { Refusal::NonFinite });
     }
-    let mut finite = true;
     for (slot, &x) in out.as_chunks_mut::<4>().0.iter_mut().zip(vector.iter()) {
-        let component = x as f32;
-        finite &= component.is_finite();
-        *slot = component.to_le_bytes();
+        *slot = (x as f32).to_le_bytes();
     }
+    // 0 times a number is 0, but for those that are not finite.
+    let finite = sum_of(vector, |x| f64::from(x as f32) * 0.0) == 0.0;
     if finite { Ok(()) } else { Err(Refusal::NonFinite) }
 }
 

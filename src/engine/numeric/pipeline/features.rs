@@ -276,13 +276,14 @@ impl Compute<'_> {
                 ln_lanes(self.out);
             }
             DayFeature::Drawdown => {
-                let (_, high) = windows.extremes(&rows.price, reach);
+                let high = windows.extremes(&rows.price, reach, 0.0, higher);
                 let prices = rows.price.values[span].iter().zip(&high);
                 self.out.iter_mut().zip(prices).for_each(|(out, (price, high))| *out = price / high);
                 ln_lanes(self.out);
             }
             DayFeature::Range => {
-                let (low, high) = windows.extremes(&rows.price, reach);
+                let low = windows.extremes(&rows.price, reach.clone(), f64::INFINITY, lower);
+                let high = windows.extremes(&rows.price, reach, 0.0, higher);
                 self.out
                     .iter_mut()
                     .zip(low.iter().zip(&high))
@@ -328,16 +329,13 @@ struct Windows<'s> {
     first: usize,
 }
 
-/// Windows that are rolled over together, a number of each at a time: every one in its own order.
-const LANES: usize = 8;
-
 impl Windows<'_> {
     /// Mean of `f` over the values of each window that are there, in order; NaN when fewer than half of the days are.
     #[inline(always)]
     fn means(&self, column: &Column, reach: Range<usize>, f: impl Fn(f64) -> f64, out: &mut [f64]) {
         let values = column.values[reach].iter().map(|&value| if value.is_nan() { 0.0 } else { f(value) });
         let values: Vec<f64> = values.collect();
-        self.fold(&values, 0.0, |sum, value| sum + value, out);
+        self.sums(&values, out);
         for (index, sum) in out.iter_mut().enumerate() {
             let window = self.starts[index]..self.first + index + 1;
             let count = column.count(&window) as f64;
@@ -345,54 +343,84 @@ impl Windows<'_> {
         }
     }
 
-    /// Lowest and highest value of each window; NaN when fewer than half of the days are there.
+    /// What `take` picks of the values of each window, such as the highest; NaN when fewer than half of the days are
+    /// there. `none` is picked over nothing; the order in which values are taken must not matter.
     #[inline(always)]
-    fn extremes(&self, column: &Column, reach: Range<usize>) -> (Vec<f64>, Vec<f64>) {
-        let known = |missing: f64| -> Vec<f64> {
-            column.values[reach.clone()]
-                .iter()
-                .map(|&value| if value.is_nan() { missing } else { value })
-                .collect()
-        };
-        let (mut low, mut high) = (vec![0.0; self.starts.len()], vec![0.0; self.starts.len()]);
-        self.fold(&known(f64::INFINITY), f64::INFINITY, |low, x| if x < low { x } else { low }, &mut low);
-        self.fold(&known(0.0), 0.0, |high, x| if x > high { x } else { high }, &mut high);
-        for (index, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
+    fn extremes(
+        &self,
+        column: &Column,
+        reach: Range<usize>,
+        none: f64,
+        take: impl Fn(f64, f64) -> f64,
+    ) -> Vec<f64> {
+        let known = column.values[reach].iter().map(|&value| if value.is_nan() { none } else { value });
+        let known: Vec<f64> = known.collect();
+        let mut out = vec![none; self.starts.len()];
+        self.picks(&known, none, take, &mut out);
+        for (index, slot) in out.iter_mut().enumerate() {
             if !column.is_half(&(self.starts[index]..self.first + index + 1), self.days) {
-                (*low, *high) = (f64::NAN, f64::NAN);
+                *slot = f64::NAN;
             }
         }
-        (low, high)
+        out
     }
 
-    /// Takes the numbers of each window together, oldest first.
-    #[inline(always)]
-    fn fold(&self, values: &[f64], none: f64, take: impl Fn(f64, f64) -> f64, out: &mut [f64]) {
-        let (blocks, tail) = out.as_chunks_mut::<LANES>();
-        let whole = blocks.len() * LANES;
-        let one = |index: usize| {
-            let window = self.starts[index] - self.from..self.first + index + 1 - self.from;
-            values[window].iter().fold(none, |folded, &value| take(folded, value))
-        };
-        for (block, index) in blocks.iter_mut().zip((0..whole).step_by(LANES)) {
-            let start = self.starts[index];
-            // As many rows in each: then they lie side by side.
-            let alike = (0..LANES).all(|lane| self.starts[index + lane] == start + lane);
-            if alike {
-                let mut folded = [none; LANES];
-                for row in start - self.from..self.first + index + 1 - self.from {
-                    let side: &[f64] = &values[row..row + LANES];
-                    for lane in 0..LANES {
-                        folded[lane] = take(folded[lane], side[lane]);
-                    }
-                }
-                *block = folded;
-            } else {
-                (0..LANES).for_each(|lane| block[lane] = one(index + lane));
-            }
-        }
-        tail.iter_mut().enumerate().for_each(|(index, slot)| *slot = one(whole + index));
+    /// Where the windows from `index` on end that have as many rows as its own, so that they lie side by side, and how
+    /// many these are.
+    fn alike(&self, index: usize) -> (usize, usize) {
+        let start = self.starts[index];
+        let beside = self.starts[index..].iter().zip(start..).take_while(|(own, side)| *own == side);
+        (index + beside.count(), self.first + index + 1 - start)
     }
+
+    /// Sum of each window, oldest value first.
+    #[inline(always)]
+    fn sums(&self, values: &[f64], out: &mut [f64]) {
+        let mut index = 0;
+        while index < out.len() {
+            let (end, rows) = self.alike(index);
+            let from = self.starts[index] - self.from;
+            let sums = &mut out[index..end];
+            sums.fill(0.0);
+            for row in from..from + rows {
+                sums.iter_mut().zip(&values[row..]).for_each(|(sum, value)| *sum += value);
+            }
+            index = end;
+        }
+    }
+
+    /// What `take` picks of each window: of spans twice as long each time, then of two that cover the window.
+    #[inline(always)]
+    fn picks(&self, values: &[f64], none: f64, take: impl Fn(f64, f64) -> f64, out: &mut [f64]) {
+        let mut index = 0;
+        while index < out.len() {
+            let (end, rows) = self.alike(index);
+            let from = self.starts[index] - self.from;
+            let mut picked = values[from..from + rows + end - index - 1].to_vec();
+            let mut covered = 1;
+            while covered * 2 <= rows {
+                for place in 0..picked.len() - covered {
+                    picked[place] = take(picked[place], picked[place + covered]);
+                }
+                covered *= 2;
+            }
+            let behind = &picked[rows - covered..];
+            let pairs = picked.iter().zip(behind).map(|(&older, &newer)| take(take(none, older), newer));
+            out[index..end].iter_mut().zip(pairs).for_each(|(slot, picked)| *slot = picked);
+            index = end;
+        }
+    }
+}
+
+/// The larger and the smaller number; neither is NaN.
+#[inline(always)]
+fn higher(a: f64, b: f64) -> f64 {
+    if b > a { b } else { a }
+}
+
+#[inline(always)]
+fn lower(a: f64, b: f64) -> f64 {
+    if b < a { b } else { a }
 }
 
 #[cfg(test)]

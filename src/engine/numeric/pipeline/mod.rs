@@ -9,6 +9,7 @@
 
 pub mod context;
 pub mod encode;
+pub mod explain;
 mod features;
 pub mod model;
 pub mod network;

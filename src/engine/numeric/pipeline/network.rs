@@ -154,6 +154,13 @@ impl Project for Network {
         out.iter_mut().zip(&values).for_each(|(slot, x)| *slot = *x);
         Ok(())
     }
+
+    fn affine(&self) -> Option<(&Matrix, Option<&[f64]>)> {
+        match self.layers.as_slice() {
+            [layer] => Some((&layer.weight, layer.bias.as_deref())),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

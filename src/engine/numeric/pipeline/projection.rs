@@ -91,6 +91,11 @@ pub trait Project: std::fmt::Debug {
     /// # Errors
     /// Those of a network that fails.
     fn project(&self, components: &[f64], out: &mut [f64]) -> Result<()>;
+
+    /// The matrix that components are multiplied with and what is then added, where that is all that happens.
+    fn affine(&self) -> Option<(&Matrix, Option<&[f64]>)> {
+        None
+    }
 }
 
 impl Project for Matrix {
@@ -105,6 +110,10 @@ impl Project for Matrix {
     fn project(&self, components: &[f64], out: &mut [f64]) -> Result<()> {
         self.times(components, out);
         Ok(())
+    }
+
+    fn affine(&self) -> Option<(&Matrix, Option<&[f64]>)> {
+        Some((self, None))
     }
 }
 
