@@ -21,6 +21,10 @@ from realdata import SHARED, load_sp500
 from servers import QUICK, server
 
 
+# Inherited by the servers that tests start, it would put Rust frames into the DETAIL of errors.
+os.environ.pop("RUST_BACKTRACE", None)
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "last: waits for a clock meanwhile, and runs after everything else")
 
