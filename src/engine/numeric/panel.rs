@@ -9,11 +9,15 @@ use super::series::{MAX_ROWS as MAX_SERIES, ROW_BYTES, Row, adjusted_volume};
 /// Rows that are gathered: what they are packed into stays well below the gigabyte that a value may have.
 const MAX_ROWS: usize = 1 << 24;
 
+/// Rows of a piece of the list: one that grew as a whole would have to be moved, and be held twice meanwhile.
+const PIECE: usize = 4_096;
+
 /// The rows of many instruments, in the order in which they came: what is written side by side needs no look for its place.
 /// A panel that has got too many rows holds none.
 #[derive(Debug, Clone, Default)]
 pub struct PricePanel {
-    rows: Vec<Placed>,
+    pieces: Vec<Vec<Placed>>,
+    rows: usize,
     instruments: Vec<Instrument>,
     places: HashMap<Box<[u8]>, u32>,
     /// Instrument of the latest row.
@@ -89,7 +93,7 @@ impl PricePanel {
 
     #[inline]
     fn push_at(&mut self, instrument: u32, row: Row) -> Result<()> {
-        if self.overfull || self.rows.len() == MAX_ROWS {
+        if self.overfull || self.rows == MAX_ROWS {
             self.overflow();
             return Ok(());
         }
@@ -99,8 +103,22 @@ impl PricePanel {
         }
         own.rows += 1;
         self.latest = instrument;
-        self.rows.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
-        self.rows.push(Placed { instrument, row });
+        if self.rows.is_multiple_of(PIECE) {
+            self.add_piece()?;
+        }
+        self.rows += 1;
+        if let Some(piece) = self.pieces.last_mut() {
+            piece.push(Placed { instrument, row });
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn add_piece(&mut self) -> Result<()> {
+        let mut piece = Vec::new();
+        piece.try_reserve_exact(PIECE).map_err(|_| Error::OutOfMemory)?;
+        self.pieces.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+        self.pieces.push(piece);
         Ok(())
     }
 
@@ -148,13 +166,17 @@ impl PricePanel {
         }
         let places = other.instruments.iter().map(|theirs| self.place(&theirs.name));
         let places = places.collect::<Result<Vec<u32>>>()?;
-        other.rows.iter().try_for_each(|theirs| self.push_at(places[theirs.instrument as usize], theirs.row))
+        other
+            .pieces
+            .iter()
+            .flatten()
+            .try_for_each(|theirs| self.push_at(places[theirs.instrument as usize], theirs.row))
     }
 
     /// Bytes of the packed form.
     pub fn packed_len(&self) -> usize {
         let names: usize = self.instruments.iter().map(|instrument| 8 + instrument.name.len()).sum();
-        names + self.rows.len() * ROW_BYTES
+        names + self.rows * ROW_BYTES
     }
 
     /// Writes the packed form (shape `[packed_len]`): for each instrument its name and its series, either after
@@ -174,7 +196,7 @@ impl PricePanel {
             slots.push(end);
             end += bytes;
         }
-        for placed in &self.rows {
+        for placed in self.pieces.iter().flatten() {
             let slot = &mut slots[placed.instrument as usize];
             placed.row.pack(&mut out[*slot..*slot + ROW_BYTES]);
             *slot += ROW_BYTES;
@@ -294,12 +316,12 @@ mod tests {
     #[test]
     fn too_many_rows_leave_none() {
         let mut full = panel(&[(1, 1)]);
-        full.rows.resize(MAX_ROWS - 1, full.rows[0]);
+        full.rows = MAX_ROWS - 1;
         full.push(b"x", Day(2), 1.0, 1.0).unwrap();
         assert!(full.packed_len() > 0);
         let mut both = full.clone();
         full.push(b"x", Day(3), 1.0, 1.0).unwrap();
-        assert_eq!((full.packed_len(), full.rows.len()), (0, 0));
+        assert_eq!((full.packed_len(), full.rows, full.pieces.len()), (0, 0, 0));
         full.push(b"y", Day(3), 1.0, 1.0).unwrap();
         assert_eq!(full.packed_len(), 0);
         both.append(&panel(&[(1, 2), (3, 3)])).unwrap();

@@ -436,8 +436,8 @@ fn lay(layout: Layout, (channel, channels): (usize, usize), values: &[f64], flat
     match layout {
         // One channel is the same in both.
         Layout::NewestFirst if channels > 1 => {
-            let slots = flat.iter_mut().skip(channel).step_by(channels);
-            slots.zip(newest_first).for_each(|(slot, value)| *slot = value);
+            let days = flat.chunks_exact_mut(channels).zip(newest_first);
+            days.for_each(|(day, value)| day[channel] = value);
         }
         Layout::DayMajor => flat
             .chunks_exact_mut(channels)
