@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 from cluster import install
-from faults import SEED, Gates, record, rng, size
+from faults import SEED, Gates, Starved, record, rng, size
 from fuzzing import Generator
 from servers import server
 from test_fault_calls import DOCUMENTED, PANIC
@@ -156,8 +156,9 @@ TRY = "SELECT octet_length(v) FROM unnest(text_embed(ARRAY['firm makes pumps', r
 
 
 def attempt(session):
-    """Registers the directory's model and runs it, in a transaction that is rolled back: SQLSTATE, message, seconds."""
-    began = time.monotonic()
+    """Registers the directory's model and runs it, in a transaction that is rolled back: SQLSTATE, message, seconds
+    without those in which the backend had no processor."""
+    starved, began = Starved(session.info.backend_pid), time.monotonic()
     code = message = "00000"
     with session.transaction(force_rollback=True):
         session.execute(f"SET LOCAL statement_timeout = '{int(SECONDS * 1000)}'")
@@ -168,7 +169,7 @@ def attempt(session):
         except psycopg.Error as error:
             code, message = error.sqlstate, str(error)
     session.execute("SELECT unload_text_models()")
-    return code, message, time.monotonic() - began
+    return code, message, time.monotonic() - began - starved.since(began)
 
 
 def test_hostile_models(limited, directory, capsys):
