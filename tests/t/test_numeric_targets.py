@@ -161,3 +161,31 @@ def test_vectors_beyond_a_page_are_written_by_the_page_too(market):
     assert by_the_page(market, TABLE, lambda: market.execute(run))
     differing = f"SELECT count(*) FROM {TABLE} WHERE vector IS DISTINCT FROM num_window_embed(entity_id, as_of_date, model_id => 'wide')"
     assert (count(market), market.execute(differing).fetchone()) == (40, (0,))
+
+
+def pages(session, table=TABLE):
+    return session.execute("SELECT pg_relation_size(%s) / 8192", (table,)).fetchone()[0]
+
+
+@pytest.mark.parametrize("fillfactor", [100, 40])
+def test_a_table_has_the_pages_that_an_insert_makes(market, fillfactor):
+    """Pages are added many at a time, no more of them than the rows fill, and filled as the table's options ask."""
+    market.execute(f"ALTER TABLE {TABLE} SET (fillfactor = {fillfactor})")
+    rows = market.execute("SELECT count(*) FROM backfill_numeric('2023-12-01', '2024-06-28', market_id => 'M') WHERE status = 'inserted'").fetchone()[0]
+    assert rows == count(market) > 600
+    market.execute(f"CREATE TABLE own.same (LIKE {TABLE} INCLUDING DEFAULTS) WITH (fillfactor = {fillfactor})")
+    market.execute(f"INSERT INTO own.same SELECT * FROM {TABLE} ORDER BY embedding_id")
+    assert pages(market, "own.same") >= rows // (4 if fillfactor == 100 else 2)
+    assert abs(pages(market) - pages(market, "own.same")) <= 1
+    assert digest(market) == digest(market, "own.same")
+
+
+def test_room_that_vacuum_has_found_is_used_again(market):
+    run = "SELECT count(*) FROM backfill_numeric('2023-12-01', '2024-06-28', market_id => 'M', on_existing => 'skip')"
+    market.execute(run)
+    before, expected = pages(market), digest(market)
+    market.execute(f"DELETE FROM {TABLE} WHERE as_of_date < '2024-05-01'")
+    market.execute(f"VACUUM {TABLE}")
+    assert by_the_page(market, TABLE, lambda: market.execute(run))
+    assert digest(market) == expected
+    assert pages(market) <= before + 1

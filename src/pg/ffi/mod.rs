@@ -13,6 +13,7 @@ pub mod host;
 pub mod interrupts;
 pub mod json;
 pub mod multi_insert;
+mod pages;
 pub mod paths;
 pub mod price_row;
 pub mod regclass;

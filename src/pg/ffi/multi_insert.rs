@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use pgrx::tupdesc::PgTupleDesc;
 
 use super::interrupts;
+use super::pages::Pages;
 use super::rowstore::Cells;
 use super::staged::RowSource;
 use crate::pg::report::Fault;
@@ -176,7 +177,7 @@ struct Writer {
     state: *mut pg_sys::EState,
     result: *mut pg_sys::ResultRelInfo,
     per_row: *mut pg_sys::ExprContext,
-    bulk: pg_sys::BulkInsertState,
+    pages: Pages,
     command: pg_sys::CommandId,
     columns: Vec<Column>,
     types: Vec<pg_sys::Oid>,
@@ -218,7 +219,7 @@ impl Writer {
                 state,
                 result,
                 per_row,
-                bulk: pg_sys::GetBulkInsertState(),
+                pages: Pages::open(relation),
                 command: pg_sys::GetCurrentCommandId(true),
                 types: staged_types(cells),
                 columns,
@@ -291,14 +292,7 @@ impl Writer {
         // longer may be reset; so may the row memory once the rows are in the table.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo((*self.per_row).ecxt_per_tuple_memory);
-            pg_sys::heap_multi_insert(
-                self.relation,
-                self.slots.as_mut_ptr(),
-                self.filled as i32,
-                self.command,
-                0,
-                self.bulk,
-            );
+            self.pages.add(&mut self.slots[..self.filled], self.command);
             pg_sys::MemoryContextSwitchTo(caller);
             for &slot in &self.slots[..self.filled] {
                 if (*self.result).ri_NumIndices > 0 {
@@ -317,7 +311,7 @@ impl Writer {
         // SAFETY: each was made by `open` and is let go once.
         unsafe {
             self.slots.iter().for_each(|&slot| pg_sys::ExecDropSingleTupleTableSlot(slot));
-            pg_sys::FreeBulkInsertState(self.bulk);
+            self.pages.close();
             pg_sys::ExecCloseIndices(self.result);
             pg_sys::PopActiveSnapshot();
             pg_sys::FreeExecutorState(self.state);
