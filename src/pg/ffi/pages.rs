@@ -1,8 +1,8 @@
 //! Pages for rows that are added many at a time.
 //!
 //! PostgreSQL 14 and 15 lengthen a table page by page, each under a lock that connections side by side wait for.
-//! Where the table has no room for a row, all pages for the rows at hand are added under one lock here. Later
-//! versions do that themselves.
+//! From where another holds that lock on, and the table has no room for a row, all pages for the rows at hand are
+//! added under one lock here. A writer alone is quicker with the server's own way; later versions need nothing.
 
 use pgrx::pg_sys;
 
@@ -27,6 +27,8 @@ pub(super) struct Pages {
 struct Own {
     /// False once the table has had room of its own, or a row was too long.
     wanted: bool,
+    /// Whether another connection has been met that lengthens the table.
+    met: bool,
     /// What its options keep free of a page.
     kept: usize,
     /// The page being filled, and its room.
@@ -92,7 +94,7 @@ impl Own {
         let options = unsafe { relation.rd_options.cast::<pg_sys::StdRdOptions>().as_ref() };
         let filled = options.map_or(100, |options| options.fillfactor.clamp(0, 100));
         let kept = pg_sys::BLCKSZ as usize * (100 - filled as usize) / 100;
-        Self { wanted: true, kept, page: pg_sys::InvalidBlockNumber, room: 0 }
+        Self { wanted: true, met: false, kept, page: pg_sys::InvalidBlockNumber, room: 0 }
     }
 
     /// Adds the rows to pages of its own; false, with nothing done, where it does not want to.
@@ -105,6 +107,11 @@ impl Own {
         slots: &mut [*mut pg_sys::TupleTableSlot],
         command: pg_sys::CommandId,
     ) -> bool {
+        // SAFETY: as the caller promises.
+        self.met = self.met || self.wanted && unsafe { is_being_lengthened(relation) };
+        if !self.met {
+            return false;
+        }
         // SAFETY: as the caller promises; a row's tuple belongs to its slot.
         let lengths: Vec<usize> = unsafe {
             let tuple = |&slot: &*mut _| pg_sys::ExecFetchSlotHeapTuple(slot, true, std::ptr::null_mut());
@@ -168,6 +175,23 @@ struct Rows {
     count: usize,
     /// Whether it is a page to be added.
     new: bool,
+}
+
+/// Whether another connection holds the lock for adding pages to the table.
+///
+/// # Safety
+/// As of [`Pages::open`].
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+unsafe fn is_being_lengthened(relation: pg_sys::Relation) -> bool {
+    let exclusive = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: as the caller promises; the lock is let go at once.
+    unsafe {
+        let free = pg_sys::ConditionalLockRelationForExtension(relation, exclusive);
+        if free {
+            pg_sys::UnlockRelationForExtension(relation, exclusive);
+        }
+        !free
+    }
 }
 
 /// Adds empty pages to a table; their numbers. What an error leaves unused, VACUUM finds.
