@@ -138,6 +138,59 @@ class Starved:
         return later[-1] - later[0] if later else 0.0
 
 
+class Pulse:
+    """When this process itself did not run, stopped from outside or without a processor: what a client measures
+    meanwhile is nobody's answer."""
+
+    BEAT, LATE = 0.02, 0.05
+
+    def __init__(self):
+        self.gaps, self.last, self.done = [], time.monotonic(), threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        while not self.done.wait(self.BEAT):
+            now = time.monotonic()
+            if now - self.last > self.BEAT + self.LATE:
+                self.gaps.append((self.last + self.BEAT, now))
+            self.last = now
+
+    def lost(self, began, ended):
+        """Seconds between two moments in which it did not run."""
+        # The last gap may not have been noted yet.
+        gaps = [*self.gaps, (self.last + self.BEAT + self.LATE, time.monotonic())]
+        return sum(max(0.0, min(ended, end) - max(began, start)) for start, end in gaps)
+
+    def close(self):
+        self.done.set()
+        self.thread.join()
+
+
+class Effort:
+    """What a statement took of its own: all that its backend computed, and all that it slept. Waiting for a processor is
+    not its doing, nor are the moments in which nobody was there to take the answer."""
+
+    def __init__(self, session, pulse):
+        self.session, self.pulse, self.path = session, pulse, Path(f"/proc/{session.info.backend_pid}/schedstat")
+
+    def _spent(self):
+        ran, waited, _ = self.path.read_text(encoding="ascii").split()
+        return int(ran) / 1e9, int(waited) / 1e9
+
+    def of(self, statement):
+        """Runs the statement: the error, or None, and its own seconds."""
+        (ran, waited), began, error = self._spent(), time.monotonic(), None
+        try:
+            self.session.execute(statement)
+        except psycopg.Error as raised:
+            error = raised
+        ended, (ran_then, waited_then) = time.monotonic(), self._spent()
+        slept = ended - began - (waited_then - waited) - self.pulse.lost(began, ended)
+        # Both may have waited at once, which is taken off twice above.
+        return error, max(slept, ran_then - ran)
+
+
 def percentile(values, share):
     """The value that `share` of the values do not exceed."""
     ordered = sorted(values)
