@@ -4,15 +4,23 @@
 //! its own list: the codes that people give their own errors (`RAISE ... USING ERRCODE = 'AB001'`). Postgres calls
 //! the functions on `error_context_stack` for every message before it goes anywhere: here one notes the code, and
 //! another puts it back when pgrx raises the error again.
+//!
+//! pgrx also copies what the error says, in memory of the context at hand. Where memory has run out to the last page the
+//! copy is an error of its own, which is copied, until Postgres gives up with a PANIC: so some memory is kept aside
+//! and let go in time.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{self, ERRCODE_INTERNAL_ERROR};
 use pgrx::pg_sys::panic::CaughtError;
+
+/// Memory kept aside: Postgres asks for a mebibyte at least where a context has grown large, and Rust for some more.
+/// Nothing is written to it, so that it is none until then.
+const ASIDE: usize = 4 << 20;
 
 /// Bits of a code that are its class: two characters of six bits.
 const CLASS_BITS: i32 = 0xfff;
@@ -22,10 +30,28 @@ thread_local! {
     static RAISED: Cell<i32> = const { Cell::new(0) };
     /// Code to put back into the error that is being raised again; 0 for none.
     static KEPT: Cell<i32> = const { Cell::new(0) };
+    /// Memory for what follows an error that says there is none.
+    static RESERVE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps memory aside, if there is any.
+fn keep_reserve() {
+    with_reserve(|reserve| {
+        if reserve.capacity() == 0 {
+            // Where that fails, what follows is refused memory in a moment.
+            let _ = reserve.try_reserve_exact(ASIDE);
+        }
+    });
+}
+
+/// Neither while it is in use nor while the process ends: a callback must not panic.
+fn with_reserve(work: impl FnOnce(&mut Vec<u8>)) {
+    let _ = RESERVE.try_with(|reserve| reserve.try_borrow_mut().map(|mut reserve| work(&mut reserve)));
 }
 
 /// Runs `work`; a Postgres error that leaves it arrives at the user with the code that it was raised with.
 pub fn keep_code<T>(work: impl FnOnce() -> T) -> T {
+    keep_reserve();
     // SAFETY: the entry lives until it is taken off the stack again, and whatever `work` put on top has gone by
     // then; Postgres restores the stack itself where an error is caught below.
     let done = unsafe {
@@ -90,7 +116,7 @@ unsafe extern "C-unwind" {
     fn errcode(code: i32) -> i32;
 }
 
-/// Notes the code of an error; messages of classes 00 to 02 are none.
+/// Notes the code of an error, and makes room where it is that there is none; messages of classes 00 to 02 are none.
 unsafe extern "C-unwind" fn note_code(_: *mut c_void) {
     // SAFETY: Postgres calls this while it finishes a message.
     let code = unsafe { geterrcode() };
@@ -101,6 +127,9 @@ unsafe extern "C-unwind" fn note_code(_: *mut c_void) {
     ];
     if !messages.iter().any(|&class| class as i32 & CLASS_BITS == code & CLASS_BITS) {
         RAISED.set(code);
+    }
+    if code == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as i32 {
+        with_reserve(|reserve| *reserve = Vec::new());
     }
 }
 

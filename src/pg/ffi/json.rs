@@ -6,6 +6,8 @@ use std::ffi::CStr;
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::prelude::*;
 
+use super::errors::keep_code;
+
 /// A `jsonb` value as its text, for a parser that reports what it cannot read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonText(pub String);
@@ -27,7 +29,8 @@ impl FromDatum for JsonText {
         }
         // SAFETY: the caller passes a jsonb datum, which jsonb_out detoasts itself and prints into memory of
         // the call; the text is copied before anything can free it.
-        let text = unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)]) }?;
+        let text =
+            keep_code(|| unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)]) })?;
         Some(Self(text.to_string_lossy().into_owned()))
     }
 }
@@ -53,6 +56,7 @@ impl RawJsonb {
     pub fn contains(self, other: Self) -> bool {
         let args = [Some(self.0), Some(other.0)];
         // SAFETY: jsonb_contains takes two jsonb and returns a boolean.
-        unsafe { pgrx::direct_function_call::<bool>(pg_sys::jsonb_contains, &args) }.unwrap_or(false)
+        keep_code(|| unsafe { pgrx::direct_function_call::<bool>(pg_sys::jsonb_contains, &args) })
+            .unwrap_or(false)
     }
 }
