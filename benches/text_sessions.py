@@ -1,5 +1,5 @@
 """Text models in many sessions: memory of a hundred of them, single short texts from sixteen clients against batches in
-two backends, two connections against one, and what preloading saves.
+two backends, each running its own and sharing runs, two connections against one, and what preloading saves.
 
 The machine is seldom quiet: rounds alternate, the best of each counts, and processor time stands beside the clock; the
 worse of both decides whether a target is met.
@@ -97,8 +97,9 @@ def together(*jobs):
         raise errors[0]
 
 
-def pgbench(server, name, each):
-    """CLIENTS clients send `each` short texts one by one; returns the seconds that the transactions took."""
+def pgbench(server, name, each, batching="on"):
+    """CLIENTS clients send `each` short texts one by one, with or without sharing runs; returns the seconds that the
+    transactions took."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(f"\\set id random(1, {SHORT_TEXTS})\nSELECT octet_length(text_profile_embed(text)) FROM short_texts WHERE id = :id;\n")
         script.flush()
@@ -106,7 +107,7 @@ def pgbench(server, name, each):
         command = [server.bindir / "pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-t", str(each)]
         command += ["-f", script.name, "-h", server.socket_dir, "-p", str(server.port), "-U", server.user, name]
         # Clients whose model is loaded: a pool's connections live long.
-        warm = "-c session_preload_libraries=prometheus_embed -c prometheus_embed.preload_models=text-profile-v1"
+        warm = f"-c session_preload_libraries=prometheus_embed -c prometheus_embed.preload_models=text-profile-v1 -c prometheus_embed.dynamic_batching={batching}"
         done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PGOPTIONS": warm})
     return CLIENTS * each / float(re.search(r"tps = ([\d.]+) \(without", done.stdout).group(1))
 
@@ -125,18 +126,17 @@ def clients_against_batches(server, name):
         seconds = work()
         return seconds or time.perf_counter() - start, harness.server_cpu(server) - cpu
 
-    def clients():
-        return pgbench(server, name, SHORT_TEXTS // CLIENTS)
-
-    works = {"batches in two backends": lambda: both(half), "one by one in two backends": lambda: both(one), f"{CLIENTS} clients, one by one": clients}
+    works = {"batches in two backends": lambda: both(half), "one by one in two backends": lambda: both(one)}
+    ways = {f"{CLIENTS} clients, each for itself": "off", f"{CLIENTS} clients, dynamic batching": "on"}
+    works |= {label: lambda b=batching: pgbench(server, name, SHORT_TEXTS // CLIENTS, b) for label, batching in ways.items()}
     both(half)
     times = {label: [] for label in works}
     for _ in range(ROUNDS):
         for label, work in works.items():
             seconds, cpu = run(work)
-            if work is clients:
+            if label in ways:
                 # Connecting and loading the model are not part of it, as they are none of pgbench's own figure.
-                _, starting = run(lambda: pgbench(server, name, 1))
+                _, starting = run(lambda b=ways[label]: pgbench(server, name, 1, b))
                 cpu = (cpu - starting) * SHORT_TEXTS / (SHORT_TEXTS - CLIENTS)
             times[label].append((seconds, cpu))
     print(f"\n{SHORT_TEXTS} short texts (about 30 tokens)")
@@ -145,8 +145,8 @@ def clients_against_batches(server, name):
     for label, found in times.items():
         seconds, cpu = min(s for s, _ in found), min(c for _, c in found)
         # More processes get more of a busy machine: by the clock alone they would win.
-        target = harness.at_least(min(base / seconds, base_cpu / cpu), 0.9) if "clients" in label else ""
-        print(f"  {label:30} {SHORT_TEXTS / seconds:8.1f}/s  {base / seconds:5.2f} x the batches   {1e3 * cpu / SHORT_TEXTS:6.2f} CPU ms a text"
+        target = harness.at_least(min(base / seconds, base_cpu / cpu), 0.9) if ways.get(label) == "on" else ""
+        print(f"  {label:32} {SHORT_TEXTS / seconds:8.1f}/s  {base / seconds:5.2f} x the batches   {1e3 * cpu / SHORT_TEXTS:6.2f} CPU ms a text"
               f" ({base_cpu / cpu:.2f} x)   {target}".rstrip())
     for session in sessions:
         session.close()
@@ -191,7 +191,7 @@ def preloading(server, name):
 
 def main():
     server = harness.cluster()
-    os.environ["PE_OPTIONS"] = f"-c max_connections={SESSIONS + 20}"
+    os.environ["PE_OPTIONS"] = f"-c max_connections={SESSIONS + 20} -c shared_preload_libraries=prometheus_embed"
     server.control("restart")
     name = harness.database(server)
     with server.connect(name) as session:

@@ -4,6 +4,8 @@
 use std::sync::OnceLock;
 
 use super::Result;
+#[cfg(feature = "onnx")]
+use super::text::batching::Batching;
 
 static CHECKPOINT: OnceLock<fn()> = OnceLock::new();
 
@@ -37,6 +39,12 @@ pub trait Host {
     /// Runs `work`, one uninterruptible call; should the caller want to stop meanwhile, the host calls
     /// `stop`, from wherever it notices (a signal handler too), and `work` returns soon after.
     fn watched(&self, stop: &dyn Stop, work: &mut dyn FnMut());
+
+    /// Where single texts may share runs with those of other processes; None where each runs its own.
+    #[cfg(feature = "onnx")]
+    fn batching(&self) -> Option<&dyn Batching> {
+        None
+    }
 }
 
 /// Ends a running call early. Must be safe to call from a signal handler: no allocation, no lock.

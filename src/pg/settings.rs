@@ -13,6 +13,7 @@ const LIBDIR: &str = "$libdir";
 const SHAREDIR: &str = "$sharedir";
 
 static BATCH_TOKENS: GucSetting<i32> = GucSetting::<i32>::new(512);
+static DYNAMIC_BATCHING: GucSetting<bool> = GucSetting::<bool>::new(true);
 static INTRA_OP_THREADS: GucSetting<i32> = GucSetting::<i32>::new(1);
 static MODEL_DIRECTORY: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"$sharedir/prometheus_embed/models"));
@@ -31,6 +32,14 @@ pub fn register() {
         &BATCH_TOKENS,
         16,
         8192,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"prometheus_embed.dynamic_batching",
+        c"Whether short texts that come one by one share runs of a model with those of other sessions.",
+        c"Works where the server loads the library when it starts: shared_preload_libraries = 'prometheus_embed'. As many runs go on at once as there are processors; texts that come meanwhile wait for the next one.",
+        &DYNAMIC_BATCHING,
         GucContext::Userset,
         GucFlags::default(),
     );
@@ -90,6 +99,11 @@ fn reserve_prefix() {
 /// Most padded tokens of a batch.
 pub fn batch_tokens() -> usize {
     usize::try_from(BATCH_TOKENS.get()).unwrap_or(1)
+}
+
+/// Whether single short texts may share runs with those of other sessions.
+pub fn dynamic_batching() -> bool {
+    DYNAMIC_BATCHING.get()
 }
 
 /// Threads of one run.

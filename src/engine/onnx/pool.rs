@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
 use super::super::host::Host;
 use super::super::registry::{Assurance, ModelFiles, Recipe, check_graph};
+use super::super::text::board::ModelKey;
 use super::super::text::{Embedded, TextError, TextModel, Tokenizer};
 use super::super::{Error, Result};
 use super::cpu;
@@ -162,9 +165,10 @@ impl ModelPool {
         drop(json);
         let plan = SessionPlan { threads: request.threads, optimised: files.manifest.built.is_some() };
         let encoder = OnnxEncoder::load(&runtime, &files.path(&graph), &spec, plan, host)?;
+        let key = key(request, &files, &graph, runtime.build());
         Ok(Loaded {
             request: request.clone(),
-            model: TextModel::new(spec, tokenizer, Box::new(encoder)),
+            model: TextModel::new(spec, key, tokenizer, Box::new(encoder)),
             bytes: files.manifest.bytes(),
             packed,
             fallback: !packed && files.manifest.built.is_some(),
@@ -190,6 +194,16 @@ impl ModelPool {
         }
         Ok(())
     }
+}
+
+/// A digest of all that a vector depends on: recipe, content of the files, form of the graph, runtime.
+fn key(request: &LoadRequest, files: &ModelFiles, graph: &str, runtime: &str) -> ModelKey {
+    // The manifest holds a digest of every file, and those were compared.
+    let all = format!("{:?} {:?} {graph} {runtime} {}", request.recipe, files.manifest, request.threads);
+    let digest = Sha256::digest(all.as_bytes());
+    let mut key = ModelKey::default();
+    key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    key
 }
 
 /// The graph as the manifest gives it, or its plain form where CPU or runtime are not those it was packed for;

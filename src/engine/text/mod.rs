@@ -2,7 +2,14 @@
 //! is an [`Encoder`], which [`super::onnx`] implements.
 
 pub mod batch;
+#[cfg(feature = "onnx")]
+pub mod batching;
+#[cfg(feature = "onnx")]
+pub mod board;
 pub mod document;
+#[cfg(test)]
+#[cfg(feature = "onnx")]
+mod board_tests;
 mod error;
 #[cfg(feature = "onnx")]
 mod model;

@@ -2,6 +2,7 @@
 
 use super::super::{Error, Result, host::Host};
 use super::batch::{TokenBatch, plan};
+use super::board::{ModelKey, Offer};
 use super::error::TextError;
 use super::pool::{Pooling, normalise, pool};
 use super::spec::TextSpec;
@@ -34,14 +35,16 @@ pub struct Embedded {
 /// A loaded model.
 pub struct TextModel {
     spec: TextSpec,
+    key: ModelKey,
     tokenizer: Tokenizer,
     encoder: Box<dyn Encoder>,
 }
 
 impl TextModel {
-    /// Puts the parts together.
-    pub fn new(spec: TextSpec, tokenizer: Tokenizer, encoder: Box<dyn Encoder>) -> TextModel {
-        TextModel { spec, tokenizer, encoder }
+    /// Puts the parts together. Processes whose models have the same key share runs, so it must be a digest of all
+    /// that a vector depends on.
+    pub fn new(spec: TextSpec, key: ModelKey, tokenizer: Tokenizer, encoder: Box<dyn Encoder>) -> TextModel {
+        TextModel { spec, key, tokenizer, encoder }
     }
 
     /// What this model is.
@@ -77,7 +80,8 @@ impl TextModel {
     /// # Errors
     /// [`TextError::Tokenizer`] when it has none; those of [`TextModel::embed`].
     pub fn probe(&mut self, host: &dyn Host) -> Result<()> {
-        self.embed(&["a"], 1, host)?;
+        let text = self.tokenizer.encode("a", host)?;
+        self.run_texts(&[&text.ids], host)?;
         let largest = self.tokenizer.largest_id();
         let batch = TokenBatch::new(&[&[largest]]);
         self.encoder.run(&batch, host, &mut |_| {}).map_err(|error| match error {
@@ -100,7 +104,13 @@ impl TextModel {
         let mut vectors: Vec<Vec<f32>> = vec![Vec::new(); tokens.len()];
         for group in plan(&lengths, batch_tokens) {
             host.checkpoint()?;
-            self.run_group(&group, tokens, host, &mut vectors)?;
+            let ids: Vec<&[u32]> =
+                group.iter().filter_map(|&index| tokens.get(index)).map(|text| text.ids.as_slice()).collect();
+            for (&index, vector) in group.iter().zip(self.embed_group(&ids, batch_tokens, host)?) {
+                if let Some(place) = vectors.get_mut(index) {
+                    *place = vector;
+                }
+            }
         }
         out.extend(tokens.iter().zip(vectors).map(|(text, vector)| Embedded {
             vector,
@@ -110,32 +120,38 @@ impl TextModel {
         Ok(())
     }
 
-    /// Runs the texts of one batch and puts their vectors where they belong.
-    fn run_group(
-        &mut self,
-        group: &[usize],
-        tokens: &[Tokens],
-        host: &dyn Host,
-        vectors: &mut [Vec<f32>],
-    ) -> Result<()> {
-        let ids: Vec<&[u32]> =
-            group.iter().filter_map(|&index| tokens.get(index)).map(|text| text.ids.as_slice()).collect();
-        let batch = TokenBatch::new(&ids);
+    /// The vectors of one batch; a single short text may share a run with those of other processes.
+    fn embed_group(&mut self, ids: &[&[u32]], batch_tokens: usize, host: &dyn Host) -> Result<Vec<Vec<f32>>> {
+        if let ([ids], Some(batching)) = (ids, host.batching()) {
+            let offer = Offer { model: self.key, ids, dim: self.spec.dim, batch_tokens };
+            if offer.fits() {
+                return Ok(vec![batching.embed(&offer, &mut |texts| self.run_texts(texts, host))?]);
+            }
+        }
+        self.run_texts(ids, host)
+    }
+
+    /// Runs texts in one batch, here.
+    fn run_texts(&mut self, texts: &[&[u32]], host: &dyn Host) -> Result<Vec<Vec<f32>>> {
+        let batch = TokenBatch::new(texts);
         let TextSpec { dim, pooling, normalise: unit, .. } = self.spec;
         let stride = if pooling == Pooling::None { dim } else { batch.columns * dim };
-        let mut finite = true;
+        let mut vectors = Vec::with_capacity(texts.len());
         self.encoder.run(&batch, host, &mut |states| {
-            for ((&index, text), rows) in group.iter().zip(&ids).zip(states.chunks_exact(stride.max(1))) {
+            for (text, rows) in texts.iter().zip(states.chunks_exact(stride.max(1))) {
                 let mut vector = pool(rows, dim, text.len(), pooling);
                 if unit {
                     normalise(&mut vector);
                 }
-                finite &= vector.len() == dim && vector.iter().all(|value| value.is_finite());
-                if let Some(place) = vectors.get_mut(index) {
-                    *place = vector;
-                }
+                vectors.push(vector);
             }
         })?;
-        if finite { Ok(()) } else { Err(TextError::NonFinite { model: self.spec.model_id.clone() }.into()) }
+        let sound =
+            |vector: &Vec<f32>| vector.len() == dim && vector.iter().all(|value| value.is_finite());
+        if vectors.len() == texts.len() && vectors.iter().all(sound) {
+            Ok(vectors)
+        } else {
+            Err(TextError::NonFinite { model: self.spec.model_id.clone() }.into())
+        }
     }
 }

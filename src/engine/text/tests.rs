@@ -6,6 +6,7 @@ use super::super::{
     host::{Host, Stop, Unattended},
 };
 use super::batch::TokenBatch;
+use super::board::ModelKey;
 use super::*;
 use std::cell::Cell;
 
@@ -52,7 +53,7 @@ fn tokenizer(max_tokens: usize) -> Tokenizer {
 fn model(max_tokens: usize, pooling: Pooling) -> (TextModel, std::rc::Rc<Cell<usize>>) {
     let largest = std::rc::Rc::new(Cell::new(0));
     let spec = TextSpec { model_id: "fake".into(), dim: DIM, max_tokens, pooling, normalise: false };
-    (TextModel::new(spec, tokenizer(max_tokens), Box::new(Fake { largest: largest.clone() })), largest)
+    (TextModel::new(spec, ModelKey::default(), tokenizer(max_tokens), Box::new(Fake { largest: largest.clone() })), largest)
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn states_that_are_not_finite_are_an_error() {
     }
     let spec =
         TextSpec { model_id: "m".into(), dim: DIM, max_tokens: 8, pooling: Pooling::Cls, normalise: true };
-    let mut model = TextModel::new(spec, tokenizer(8), Box::new(Broken));
+    let mut model = TextModel::new(spec, ModelKey::default(), tokenizer(8), Box::new(Broken));
     let got = model.embed(&["a"], 100, &Unattended).unwrap_err();
     assert_eq!(got, TextError::NonFinite { model: "m".into() }.into());
 }

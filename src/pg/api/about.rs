@@ -5,6 +5,9 @@ use pgrx::prelude::*;
 
 use crate::engine::onnx::{check_runtime, cpu_kind, loaded_build};
 use crate::engine::registry::ModelFiles;
+use crate::engine::text::batching::Meeting;
+use crate::engine::text::board::Tally;
+use crate::pg::ffi::meeting::SharedBoard;
 use crate::pg::report::Fault;
 use crate::pg::spi::models;
 use crate::pg::{settings, text};
@@ -28,11 +31,25 @@ pub fn embed_library_status() -> Result<
 > {
     let line = |item: &str, value: String| (item.to_owned(), Some(value), None);
     let mut lines =
-        vec![line("library_version", embed_version().to_owned()), line("cpu", cpu_kind()), runtime()];
+        vec![line("library_version", embed_version().to_owned()), line("cpu", cpu_kind()), batching(), runtime()];
     for model_id in models::ids("text")? {
         lines.push(text_model(&model_id)?);
     }
     Ok(TableIterator::new(lines))
+}
+
+fn batching() -> Line {
+    let value = match SharedBoard::get() {
+        None => "off: the library is not in shared_preload_libraries".to_owned(),
+        Some(board) => board.locked(|board| {
+            let (running, waiting, limit) = board.now();
+            let Tally { runs, texts, most } = board.tally();
+            format!(
+                "at most {limit} runs at once; {running} running, {waiting} waiting; {texts} texts in {runs} runs, at most {most} in one"
+            )
+        }),
+    };
+    ("dynamic_batching".to_owned(), Some(value), None)
 }
 
 fn runtime() -> Line {

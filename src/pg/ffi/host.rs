@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use pgrx::pg_sys;
 
 use super::interrupts;
+use super::meeting::SharedBoard;
 use crate::engine::Result;
 use crate::engine::host::{Host, Stop};
+use crate::engine::text::batching::Batching;
+use crate::pg::settings;
 
 /// This backend.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +33,13 @@ static WATCHED: AtomicPtr<Watched<'static>> = AtomicPtr::new(std::ptr::null_mut(
 static HANDLERS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 impl Host for Backend {
+    fn batching(&self) -> Option<&dyn Batching> {
+        if !settings::dynamic_batching() {
+            return None;
+        }
+        SharedBoard::get().map(|board| board as &dyn Batching)
+    }
+
     fn checkpoint(&self) -> Result<()> {
         interrupts::check();
         Ok(())
@@ -140,7 +150,7 @@ pub struct BatchMemory(());
 /// Free memory that stays with the session, in bytes, for the next small batch: giving it back and taking it again,
 /// page by page, would cost a short text a twentieth of its time.
 #[cfg(target_env = "gnu")]
-const KEPT: usize = 2 << 20;
+const KEPT: usize = 4 << 20;
 
 /// Free memory after the last time that some was given back; holes within used pages count, which nothing gives back.
 #[cfg(target_env = "gnu")]

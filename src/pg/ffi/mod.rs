@@ -12,6 +12,7 @@ pub mod guc;
 pub mod host;
 pub mod interrupts;
 pub mod json;
+pub mod meeting;
 pub mod multi_insert;
 mod pages;
 pub mod paths;

@@ -2,6 +2,15 @@
 
 use pgrx::pg_sys;
 
+/// What can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A text model's files.
+    ModelLoad,
+    /// A run of a text model that other sessions take part in.
+    SharedRun,
+}
+
 /// While it lives, the backend is shown as waiting for a text model's files.
 #[derive(Debug)]
 pub struct ModelLoad(());
@@ -9,7 +18,7 @@ pub struct ModelLoad(());
 impl ModelLoad {
     /// Begins to wait.
     pub fn begin() -> Self {
-        show(event());
+        show(event(Event::ModelLoad));
         Self(())
     }
 }
@@ -29,21 +38,27 @@ fn show(event: u32) {
 
 /// A name of ours, from version 17 on; before, all extensions share one.
 #[cfg(any(feature = "pg17", feature = "pg18"))]
-fn event() -> u32 {
+pub fn event(event: Event) -> u32 {
     use std::cell::Cell;
     thread_local! {
-        static EVENT: Cell<u32> = const { Cell::new(0) };
+        static EVENTS: [Cell<u32>; 2] = const { [Cell::new(0), Cell::new(0)] };
     }
-    EVENT.with(|event| {
-        if event.get() == 0 {
+    let (at, name) = match event {
+        Event::ModelLoad => (0, c"PrometheusEmbedModelLoad"),
+        Event::SharedRun => (1, c"PrometheusEmbedSharedRun"),
+    };
+    EVENTS.with(|events| {
+        let Some(known) = events.get(at) else { return pg_sys::PG_WAIT_EXTENSION };
+        if known.get() == 0 {
             // SAFETY: finds or makes the name in shared memory; the name is NUL-terminated and short enough.
-            event.set(unsafe { pg_sys::WaitEventExtensionNew(c"PrometheusEmbedModelLoad".as_ptr()) });
+            known.set(unsafe { pg_sys::WaitEventExtensionNew(name.as_ptr()) });
         }
-        event.get()
+        known.get()
     })
 }
 
+/// A name of ours, from version 17 on; before, all extensions share one.
 #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-fn event() -> u32 {
+pub fn event(_event: Event) -> u32 {
     pg_sys::PG_WAIT_EXTENSION
 }
