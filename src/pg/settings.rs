@@ -25,6 +25,12 @@ static PRELOAD_MODELS: GucSetting<Option<CString>> = GucSetting::<Option<CString
 
 /// Makes the settings known to the server.
 pub fn register() {
+    register_runs();
+    register_models();
+    reserve_prefix();
+}
+
+fn register_runs() {
     GucRegistry::define_int_guc(
         c"prometheus_embed.batch_tokens",
         c"Most tokens, padding included, that a text model reads at once.",
@@ -53,6 +59,9 @@ pub fn register() {
         GucContext::Suset,
         GucFlags::default(),
     );
+}
+
+fn register_models() {
     GucRegistry::define_string_guc(
         c"prometheus_embed.model_directory",
         c"Directory below which the directories of text models are.",
@@ -87,7 +96,6 @@ pub fn register() {
         GucContext::Suset,
         GucFlags::default(),
     );
-    reserve_prefix();
 }
 
 /// From version 15 on, a misspelt setting of ours is refused.

@@ -94,7 +94,7 @@ def test_settings_have_bounds_and_owners(db, connect):
     one(db, "SELECT embed_version()")
     assert one(db, "SELECT string_agg(name || ' ' || setting || coalesce(unit, '') || ' ' || context, ', ' ORDER BY name) "
                    "FROM pg_settings WHERE name LIKE 'prometheus_embed.%%'") == (
-        "prometheus_embed.batch_tokens 512 user, prometheus_embed.intra_op_threads 1 superuser, "
+        "prometheus_embed.batch_tokens 512 user, prometheus_embed.dynamic_batching on user, prometheus_embed.intra_op_threads 1 superuser, "
         "prometheus_embed.model_directory $sharedir/prometheus_embed/models superuser, "
         "prometheus_embed.model_memory_limit 1024MB superuser, "
         "prometheus_embed.onnxruntime_library $libdir/prometheus_embed/libonnxruntime.so.1.28.0 superuser, "

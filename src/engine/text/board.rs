@@ -265,13 +265,15 @@ impl Board {
         let mut called = Vec::new();
         loop {
             let waiting = self.seats.iter_mut().filter(|seat| seat.state == State::Waiting);
-            let Some(next) = waiting.min_by_key(|seat| seat.ticket).map(|seat| (seat.owner, seat.ticket)) else {
+            let Some(next) = waiting.min_by_key(|seat| seat.ticket).map(|seat| (seat.owner, seat.ticket))
+            else {
                 return called;
             };
             if !self.begin_run(next.0) {
                 return called;
             }
-            let seat = self.seats.iter_mut().find(|seat| seat.state == State::Waiting && seat.ticket == next.1);
+            let seat =
+                self.seats.iter_mut().find(|seat| seat.state == State::Waiting && seat.ticket == next.1);
             if let Some(seat) = seat {
                 seat.state = State::Called;
             }
@@ -279,3 +281,6 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,6 @@ pub mod batching;
 #[cfg(feature = "onnx")]
 pub mod board;
 pub mod document;
-#[cfg(test)]
-#[cfg(feature = "onnx")]
-mod board_tests;
 mod error;
 #[cfg(feature = "onnx")]
 mod model;

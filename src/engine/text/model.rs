@@ -146,8 +146,7 @@ impl TextModel {
                 vectors.push(vector);
             }
         })?;
-        let sound =
-            |vector: &Vec<f32>| vector.len() == dim && vector.iter().all(|value| value.is_finite());
+        let sound = |vector: &Vec<f32>| vector.len() == dim && vector.iter().all(|value| value.is_finite());
         if vectors.len() == texts.len() && vectors.iter().all(sound) {
             Ok(vectors)
         } else {

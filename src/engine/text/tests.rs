@@ -53,7 +53,15 @@ fn tokenizer(max_tokens: usize) -> Tokenizer {
 fn model(max_tokens: usize, pooling: Pooling) -> (TextModel, std::rc::Rc<Cell<usize>>) {
     let largest = std::rc::Rc::new(Cell::new(0));
     let spec = TextSpec { model_id: "fake".into(), dim: DIM, max_tokens, pooling, normalise: false };
-    (TextModel::new(spec, ModelKey::default(), tokenizer(max_tokens), Box::new(Fake { largest: largest.clone() })), largest)
+    (
+        TextModel::new(
+            spec,
+            ModelKey::default(),
+            tokenizer(max_tokens),
+            Box::new(Fake { largest: largest.clone() }),
+        ),
+        largest,
+    )
 }
 
 #[test]

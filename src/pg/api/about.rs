@@ -30,8 +30,12 @@ pub fn embed_library_status() -> Result<
     ErrorReport,
 > {
     let line = |item: &str, value: String| (item.to_owned(), Some(value), None);
-    let mut lines =
-        vec![line("library_version", embed_version().to_owned()), line("cpu", cpu_kind()), batching(), runtime()];
+    let mut lines = vec![
+        line("library_version", embed_version().to_owned()),
+        line("cpu", cpu_kind()),
+        batching(),
+        runtime(),
+    ];
     for model_id in models::ids("text")? {
         lines.push(text_model(&model_id)?);
     }

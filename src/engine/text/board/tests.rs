@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::Result;
-use super::batching::{Batching, Meeting};
-use super::board::{Arrival, Board, Found, MAX_DIM, MAX_TOKENS, Offer, Process, SEATS};
-use super::error::TextError;
+use super::super::super::Result;
+use super::super::batching::{Batching, Meeting};
+use super::super::error::TextError;
+use super::{Arrival, Board, Found, MAX_DIM, MAX_TOKENS, Offer, Process, SEATS};
 
 fn offer(ids: &[u32], model: u8) -> Offer<'_> {
     Offer { model: [model; 16], ids, dim: 2, batch_tokens: 64 }
@@ -49,14 +49,25 @@ fn as_many_run_as_there_are_processors_and_the_next_takes_others_along() {
 fn only_texts_of_the_same_network_and_of_like_length_ride_together() {
     let mut board = Board::new(1);
     assert_eq!(board.arrive(1, &offer(&[1], 0)), Arrival::Run);
-    let texts = [vec![1; 8], vec![2; 40], vec![3; 9], vec![4; 7], vec![5; 8], vec![6; 8], vec![7; 9], vec![8; 8], vec![9; 8]];
+    let texts = [
+        vec![1; 8],
+        vec![2; 40],
+        vec![3; 9],
+        vec![4; 7],
+        vec![5; 8],
+        vec![6; 8],
+        vec![7; 9],
+        vec![8; 8],
+        vec![9; 8],
+    ];
     for (process, ids) in (2..).zip(&texts) {
         let model = u8::from(process == 5);
         board.arrive(process, &offer(ids, model));
     }
     assert_eq!(board.leave(1), [2]);
     assert_eq!(board.look(2, 0), Found::Turn);
-    let taken: Vec<usize> = board.take_along(2, &offer(&texts[0], 0)).into_iter().map(|(seat, _)| seat).collect();
+    let taken: Vec<usize> =
+        board.take_along(2, &offer(&texts[0], 0)).into_iter().map(|(seat, _)| seat).collect();
     // Neither the long one nor the other network's; 7 texts of at most 9 tokens are 63 of 64.
     assert_eq!(taken, [2, 4, 5, 6, 7, 8]);
 }
@@ -83,7 +94,9 @@ fn a_full_board_sends_nobody_away() {
     assert_eq!(came.iter().filter(|came| matches!(came, Arrival::Wait(_))).count(), SEATS);
     assert_eq!(came[SEATS + 1..], [Arrival::Alone, Arrival::Alone]);
     assert!(offer(&[0; MAX_TOKENS], 0).fits() && !offer(&[0; MAX_TOKENS + 1], 0).fits());
-    assert!(!Offer { dim: MAX_DIM + 1, ..offer(&[0], 0) }.fits() && !Offer { dim: 0, ..offer(&[0], 0) }.fits());
+    assert!(
+        !Offer { dim: MAX_DIM + 1, ..offer(&[0], 0) }.fits() && !Offer { dim: 0, ..offer(&[0], 0) }.fits()
+    );
 }
 
 /// A process in the model of the property test.
@@ -94,70 +107,78 @@ enum Is {
     Waiting(usize),
 }
 
+/// What comes next for a process that is `is`: it comes with a new text, leaves, ends its run well or not, or looks.
+fn step(
+    board: &mut Board,
+    texts: &mut HashMap<Process, Vec<u32>>,
+    process: Process,
+    is: Is,
+    (what, tokens): (u8, usize),
+) -> std::result::Result<Is, TestCaseError> {
+    match (is, what) {
+        (Is::Away, _) => {
+            let ids = vec![process as u32 * 100 + tokens as u32; tokens];
+            texts.insert(process, ids.clone());
+            match board.arrive(process, &offer(&ids, 0)) {
+                Arrival::Run => return Ok(Is::Running(board.take_along(process, &offer(&ids, 0)))),
+                Arrival::Wait(seat) => return Ok(Is::Waiting(seat)),
+                Arrival::Alone => prop_assert!(false, "there are seats for all"),
+            }
+        }
+        // Cancelled, or it ended with its run unfinished.
+        (_, 0) => {
+            board.leave(process);
+        }
+        (Is::Running(taken), how) => {
+            for (seat, ids) in taken {
+                if how == 1 {
+                    board.fail(process, seat);
+                } else {
+                    board.deliver(process, seat, &vector(&ids));
+                }
+            }
+            board.leave(process);
+        }
+        (Is::Waiting(seat), _) => match board.look(process, seat) {
+            Found::Nothing => return Ok(Is::Waiting(seat)),
+            Found::Turn => {
+                return Ok(Is::Running(board.take_along(process, &offer(&texts[&process], 0))));
+            }
+            Found::Vector(found) => prop_assert_eq!(found, vector(&texts[&process])),
+            Found::Failed => {}
+        },
+    }
+    Ok(Is::Away)
+}
+
 proptest! {
     /// Whatever comes and goes in whichever order: never more runs than allowed, everybody gets the vector of their own
     /// text, nobody waits while a run is free, and in the end the board is empty.
     #[test]
     fn no_text_is_lost_or_mixed_up(
         limit in 1usize..4,
-        steps in prop::collection::vec((1usize..9, 0u8..10, 1usize..12), 1..120),
+        steps in prop::collection::vec((1usize..9, (0u8..10, 1usize..12)), 1..120),
     ) {
         let mut board = Board::new(limit);
         let mut texts: HashMap<Process, Vec<u32>> = HashMap::new();
         let mut all: HashMap<Process, Is> = (1..9).map(|process| (process, Is::Away)).collect();
-        for (process, what, tokens) in steps {
-            let is = all[&process].clone();
-            let next = match (is, what) {
-                (Is::Away, _) => {
-                    let ids = vec![process as u32 * 100 + tokens as u32; tokens];
-                    texts.insert(process, ids.clone());
-                    match board.arrive(process, &offer(&ids, 0)) {
-                        Arrival::Run => Is::Running(board.take_along(process, &offer(&ids, 0))),
-                        Arrival::Wait(seat) => Is::Waiting(seat),
-                        Arrival::Alone => unreachable!("there are seats for all"),
-                    }
-                }
-                // Cancelled, or it ended with its run unfinished.
-                (_, 0) => {
-                    board.leave(process);
-                    Is::Away
-                }
-                (Is::Running(taken), how) => {
-                    for (seat, ids) in taken {
-                        if how == 1 {
-                            board.fail(process, seat);
-                        } else {
-                            board.deliver(process, seat, &vector(&ids));
-                        }
-                    }
-                    board.leave(process);
-                    Is::Away
-                }
-                (Is::Waiting(seat), _) => match board.look(process, seat) {
-                    Found::Nothing => Is::Waiting(seat),
-                    Found::Turn => Is::Running(board.take_along(process, &offer(&texts[&process], 0))),
-                    Found::Vector(found) => {
-                        prop_assert_eq!(found, vector(&texts[&process]));
-                        Is::Away
-                    }
-                    Found::Failed => Is::Away,
-                },
-            };
+        for (process, what) in steps {
+            let next = step(&mut board, &mut texts, process, all[&process].clone(), what)?;
             all.insert(process, next);
             let (running, _, most) = board.now();
             prop_assert!(running <= most);
             let waits = |p: &Process, is: &Is| matches!(is, Is::Waiting(seat) if board.clone().look(*p, *seat) == Found::Nothing);
-            let rides = all.values().filter_map(|is| if let Is::Running(taken) = is { Some(taken.len()) } else { None }).sum::<usize>();
+            let riding = |is: &Is| if let Is::Running(taken) = is { taken.len() } else { 0 };
             // Who waits and is not part of a run waits because all runs are taken.
-            if all.iter().filter(|(p, is)| waits(p, is)).count() > rides {
+            if all.iter().filter(|(p, is)| waits(p, is)).count() > all.values().map(riding).sum() {
                 prop_assert_eq!(running, most);
             }
         }
         for process in 1..9 {
             board.leave(process);
         }
-        prop_assert_eq!(board.now().0, 0);
-        prop_assert_eq!(board.now().1, 0);
+        let (running, waiting, _) = board.now();
+        prop_assert_eq!((running, waiting), (0, 0));
     }
 }
 
