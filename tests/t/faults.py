@@ -10,12 +10,14 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import threading
 import time
 from pathlib import Path
 
 import psycopg
+import pytest
 from cluster import ROOT
 
 LONG = os.environ.get("PE_LONG") == "1"
@@ -189,6 +191,20 @@ class Effort:
         slept = ended - began - (waited_then - waited) - self.pulse.lost(began, ended)
         # Both may have waited at once, which is taken off twice above.
         return error, max(slept, ran_then - ran)
+
+
+def strace(pid, *arguments):
+    """strace of a backend, at work when this returns; a skip where processes cannot be traced. Whoever calls ends it."""
+    if not shutil.which("strace"):
+        pytest.skip("no strace here")
+    process = subprocess.Popen(["strace", "-qq", *map(str, arguments), "-p", str(pid)], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 10
+    while "TracerPid:\t0" in Path(f"/proc/{pid}/status").read_text(encoding="ascii"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.skip(f"cannot trace: {process.stderr.read().decode()}")
+        time.sleep(0.01)
+    return process
 
 
 def percentile(values, share):

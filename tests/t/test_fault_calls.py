@@ -16,7 +16,7 @@ import numeric_data
 import psycopg
 import pytest
 from cluster import ROOT
-from faults import SEED, Gates, record, size, until
+from faults import SEED, Gates, record, rng, size, until
 from fuzzing import OBJECTS, Generator, routines
 
 BATCH = 250
@@ -256,6 +256,64 @@ def test_every_argument_may_be_null(cluster, prey):
     connection.close()
     record("null_arguments", calls=tally.calls, codes=dict(sorted(tally.codes.items())), slowest_ms=[(round(milliseconds), text[:90]) for milliseconds, text in tally.slowest])
     assert not tally.faults, "\n".join(tally.faults.values())
+
+
+# The ends of what a type can hold, and shapes that an array can have: what the others are when one is such.
+WIDE = "array_fill({0}::{1}, ARRAY[{2}])"
+ENDS = {
+    "integer": ["0", "(-1)", "2147483647", "(-2147483648)"],
+    "bigint": ["0::bigint", "(-1)::bigint", "9223372036854775807", "(-9223372036854775808)"],
+    "date": [f"'{date}'::date" for date in ("infinity", "-infinity", "4713-01-01 BC", "5874897-12-31", "2024-02-29")],
+    "double precision": [f"'{number}'::float8" for number in ("NaN", "Infinity", "-Infinity", "1.7976931348623157e308", "-1e308", "5e-324", "-0", "0")],
+    "text": ["''", "' '", "repeat('x', 1000000)", "repeat(U&'\\0301', 100000)", "E'\\x01\\x7f'", "'a\"b''c'"],
+    "bytea": [f"decode(repeat('ff', {n}), 'hex')" for n in (0, 1, 2, 3, 5, 4095, 4097, 64004)],
+    "jsonb": ["'null'::jsonb", "'[]'::jsonb", "'{}'::jsonb", "'\"x\"'::jsonb", "'{\"a\": 1e400}'::jsonb", "(repeat('[', 5000) || repeat(']', 5000))::jsonb"],
+    "regclass": ["0::regclass", "4294967295::regclass", "'pg_catalog.pg_class'::regclass", "'fuzz_sequence'::regclass"],
+}
+SHAPES = ["'{{}}'::{1}[]", "ARRAY[[{0}, {0}], [{0}, {0}]]::{1}[]", "array_fill({0}::{1}, ARRAY[3], ARRAY[-5])", "array_fill({0}::{1}, ARRAY[2], ARRAY[2147483640])",
+          "ARRAY[NULL, {0}, NULL]::{1}[]", WIDE.replace("{2}", "16001"), WIDE.replace("{2}", "300000"), "array_fill({0}::{1}, ARRAY[2, 2, 2, 2, 2, 2])"]  # fmt: skip
+ELEMENTS = {"text": "'X0001'", "bytea": "'\\x0000803f'", "date": "'2024-06-28'"}
+
+
+def ends(kind):
+    """Expressions of the type."""
+    if kind.endswith("[]"):
+        return [shape.format(ELEMENTS.get(kind[:-2], "1"), kind[:-2]) for shape in SHAPES]
+    return ENDS.get(kind, [])
+
+
+def test_every_argument_may_be_at_an_end_of_its_range(cluster, prey):
+    """One at a time, the others as they should be: an answer or a documented refusal, soon, and no memory for what is only
+    asked for."""
+    connection = session(cluster, prey.info.dbname)
+    connection.execute("SET statement_timeout = '20s'")
+    listed = callable_routines(connection)
+    generator, tally = Generator(2, listed, specs(connection)), Tally()
+    grown, chosen = {}, rng("ends")
+    for routine in listed:
+        statements = []
+        for place, kind in enumerate(routine.types):
+            for end in ends(kind):
+                generator.odd = 0.0
+                arguments = generator.arguments(routine)
+                arguments[place] = end
+                statements.append(f"SELECT {routine.name}({', '.join(arguments)})")
+        statements = chosen.sample(statements, min(len(statements), size(4, 10**6)))
+        before = memory(connection)[0]
+        with connection.transaction(force_rollback=True):
+            rows = connection.execute("SELECT * FROM fuzz_run(%s, %s)", [statements, [False] * len(statements)]).fetchall()
+        grown[routine.signature] = memory(connection)[0] - before
+        for number, code, message, milliseconds, _ in rows:
+            tally.add(routine.signature, statements[number - 1], code, message, milliseconds)
+    connection.close()
+    assert tally.calls > 2 * len(listed)
+    assert {kind for routine in listed for kind in routine.types if ends(kind)} >= {"integer", "bigint", "date", "text", "bytea", "jsonb", "text[]"}
+    record(
+        "ends_of_ranges", calls=tally.calls, codes=dict(sorted(tally.codes.items())), most_mb=round(max(grown.values()) / 1e6, 1),
+        slowest_ms=[(round(milliseconds), text[:90]) for milliseconds, text in tally.slowest],
+    )
+    assert not tally.faults, "\n".join(tally.faults.values())
+    assert {name: size for name, size in grown.items() if size > 64e6} == {}
 
 
 def test_random_calls_of_procedures(cluster, prey):

@@ -3,14 +3,10 @@ meets another that does so, it adds all pages for the rows at hand under one loc
 from outside, by strace, so that they meet for certain."""
 
 import contextlib
-import shutil
-import subprocess
 import threading
-import time
-from pathlib import Path
 
 import pytest
-from faults import Running, until
+from faults import Running, strace, until
 from numeric_data import count, digest, fill
 
 TABLE = "numeric_window_embeddings"
@@ -47,18 +43,9 @@ def pages(db, table="sink"):
 @contextlib.contextmanager
 def slowed(session, path, seconds, times="1+"):
     """Each time the session's backend lengthens the file it takes that much longer."""
-    if not shutil.which("strace"):
-        pytest.skip("no strace here")
-    pid = session.info.backend_pid
-    command = ["strace", "-qq", "-e", "trace=pwrite64", "-e", f"inject=pwrite64:delay_enter={int(seconds * 1e6)}:when={times}"]
-    process = subprocess.Popen([*command, "-P", path, "-o", "/dev/null", "-p", str(pid)], stderr=subprocess.PIPE)
+    inject = f"inject=pwrite64:delay_enter={int(seconds * 1e6)}:when={times}"
+    process = strace(session.info.backend_pid, "-e", "trace=pwrite64", "-e", inject, "-P", path, "-o", "/dev/null")
     try:
-        status = Path(f"/proc/{pid}/status")
-        deadline = time.monotonic() + 10
-        while "TracerPid:\t0" in status.read_text(encoding="ascii"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.skip(f"cannot trace: {process.stderr.read().decode() if process.poll() is not None else 'no answer'}")
-            time.sleep(0.01)
         yield
     finally:
         process.terminate()
