@@ -12,3 +12,6 @@ pub mod engine;
 
 #[cfg(feature = "postgres")]
 mod pg;
+
+#[cfg(all(feature = "postgres", not(panic = "unwind")))]
+compile_error!("a panic must unwind to where it becomes an error; where it aborts, it ends every session of the server");

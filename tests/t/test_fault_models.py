@@ -16,6 +16,7 @@ from servers import server
 from small_encoder import graph, write
 from test_fault_calls import DOCUMENTED, PANIC
 from test_model import tokenizer
+from test_numeric_memory import anonymous
 
 MODELS = size(150, 5_000)
 # statement_timeout, and within what it is answered.
@@ -133,6 +134,32 @@ def sound(session, directory, good):
         (vectors,) = session.execute(TRY).fetchone()
     session.execute("SELECT unload_text_models()")
     return vectors
+
+
+def test_twenty_models_in_one_session_stay_below_the_limit(limited, directory):
+    """Each is used, in turn and then at random: those that were used last are held, all others are loaded again, with the
+    same vectors."""
+    onnx = pytest.importorskip("onnx")
+    with limited.connect(limited.create_database()) as session:
+        install(session)
+        session.execute(f"SET prometheus_embed.model_directory = '{directory.parent}'; SET prometheus_embed.model_memory_limit = '20MB'")
+        made = graph(onnx)
+        # Of 3 MB each.
+        made.doc_string = "x" * 3_000_000
+        write(directory, made.SerializeToString(), json.dumps(tokenizer()).encode())
+        names = [f"small-{number}" for number in range(20)]
+        for name in names:
+            session.execute("SELECT register_text_model(%s, 'small')", [name])
+        expected, used, base = set(), [], None
+        for name in [*names, *(rng("loaded").choice(names) for _ in range(60))]:
+            expected.add(session.execute("SELECT text_embed(ARRAY['firm makes pumps'], %s)", [name]).fetchone()[0][0])
+            used = [name, *(other for other in used if other != name)]
+            held = session.execute("SELECT model_id, bytes FROM embed_loaded_models").fetchall()
+            assert sum(size for _, size in held) <= 20 << 20
+            assert {model for model, _ in held} == set(used[: len(held)])
+            base = base or (anonymous(session.info.backend_pid) if len(used) == 20 else None)
+        assert len(expected) == 1 and 4 <= len(held) <= 7
+        assert anonymous(session.info.backend_pid) - base < 16 << 20
 
 
 def test_the_time_of_a_statement_is_what_it_sleeps_and_computes(db):

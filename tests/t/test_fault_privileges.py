@@ -292,3 +292,20 @@ def test_a_job_is_its_owners(fault_cluster, fault_db):
         finally:
             low.close()
             owner.execute("DROP OWNED BY embed_other; DROP ROLE embed_other")
+
+
+def test_marks_promise_no_more_than_is_kept(fault_cluster, fault_db):
+    """Nothing runs with its owner's rights; what asks a model or a table may be kept in no index; what writes is computed
+    each time, and in no parallel worker."""
+    ours = "SELECT {} FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'prometheus_embed' WHERE {} ORDER BY 1"
+    asks = "(proargnames && ARRAY['model_id', 'prices', 'target', 'profiles', 'embeddings'] OR 'regclass'::regtype = ANY (proargtypes))"
+    with fault_cluster.connect(fault_db) as session:
+
+        def found(condition):
+            return [name for (name,) in session.execute(ours.format("p.oid::regprocedure::text", condition)).fetchall()]
+
+        assert len(found("true")) > 100 and len(found(asks)) > 40
+        assert found("prosecdef") == []
+        assert found(f"provolatile = 'i' AND prokind = 'f' AND {asks}") == []
+        assert found("proparallel <> 'u' AND proname ~ '^(backfill|register|drop_embedding|fit_embedding|embed_migrate)'") == []
+        assert found("provolatile <> 'v' AND proname ~ '^(backfill|register|drop_embedding|fit_embedding|embed_migrate)'") == []

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import time
+import tomllib
 from pathlib import Path
 
 import psycopg
@@ -272,5 +273,36 @@ def test_the_library_is_hardened(cluster):
     assert len(segments) >= 3 and not any("W" in flags and "E" in flags for _, flags in segments), segments
     needed = set(re.findall(r"NEEDED\).*\[(.+?)\]", read))
     assert all(re.match(r"(libgcc_s|libm|libc|ld-linux|libstdc\+\+|libpthread|libdl)[.-]", name) for name in needed), needed
-    # A panic must unwind to where it becomes an error; an abort would end every session.
-    assert 'panic = "abort"' not in (ROOT / "Cargo.toml").read_text(encoding="utf-8")
+    # A panic must unwind to where it becomes an error; an abort would end every session. src/lib.rs refuses another build.
+    profiles = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))["profile"]
+    assert {name: profiles[name]["panic"] for name in ("dev", "release")} == {"dev": "unwind", "release": "unwind"}
+    assert re.search(r'not\(panic = "unwind"\)\)\)\]\s*compile_error!', (ROOT / "src" / "lib.rs").read_text(encoding="utf-8"))
+
+
+def goes(session, how, other):
+    """Ends a session that has just used a model."""
+    if how == "error":
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            session.execute("BEGIN; SELECT text_embed(ARRAY['a', NULL], 'text-profile-v1'), num_window_embed('{1}'::float8[], '{1}'::float8[], -1)")
+    elif how == "terminated":
+        other.execute("SELECT pg_terminate_backend(%s)", [session.info.backend_pid])
+    elif how == "fatal":
+        session.execute("SET idle_session_timeout = '1ms'")
+    elif how == "cut off":
+        with socket.socket(fileno=os.dup(session.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+    session.close()
+
+
+@pytest.mark.parametrize("how", ["closed", "error", "terminated", "fatal", "cut off"])
+def test_backends_that_have_used_a_model_end_without_a_signal(fault_cluster, fault_db, how):
+    """Each in turn; the gates look for what the server says of a process that a signal has ended."""
+    ends = size(4, 1000)
+    with fault_cluster.connect(fault_db) as other:
+        for _ in range(ends):
+            session = fault_cluster.connect(fault_db)
+            pid = session.info.backend_pid
+            assert session.execute("SELECT length(text_profile_embed('pumps'::text))").fetchone() == (1536,)
+            goes(session, how, other)
+            until(lambda: not os.path.exists(f"/proc/{pid}"), "the backend to be gone", 5, 0.002)
+    record(f"backends end: {how}", ends=ends)
