@@ -24,7 +24,7 @@ JOINT = "joint-profile-core-v2"
 # One vector per issuer: its own, or that of its first equity in byte order, as the joint profiles choose.
 VECTORS = """
 CREATE TEMP TABLE v AS
-SELECT i.issuer_id, i.sector, i.industry, x.vector
+SELECT i.issuer_id, r.instrument_id, i.sector, i.industry, x.vector
   FROM issuers i
   JOIN (SELECT DISTINCT p.issuer_id FROM profiles p) p USING (issuer_id)
   JOIN LATERAL (SELECT s.instrument_id FROM instruments s WHERE s.issuer_id = i.issuer_id AND s.asset_class = 'EQUITY'
@@ -50,6 +50,22 @@ WITH near AS (
 SELECT (SELECT count(*) FROM v), avg(sector) FILTER (WHERE rank <= 10), avg(industry) FILTER (WHERE rank <= 5) FROM near
 """
 CHANCE = "SELECT sum(n * (n - 1.0)) / (sum(n) * (sum(n) - 1)) FROM (SELECT count(*) AS n FROM v GROUP BY {}) c"
+# How far the ten nearest are from each other in what comes next, beside how far any two are: the volatility of the
+# quarter after the date, in logarithms.
+CALM = """
+WITH later AS MATERIALIZED (
+    SELECT w.instrument_id, ln(sqrt(avg(w.r * w.r))) AS volatility
+      FROM (SELECT p.instrument_id, ln(p.adjusted_close / lag(p.adjusted_close) OVER d) AS r, row_number() OVER d AS n
+              FROM prices_daily p WHERE p.trade_date >= %(day)s AND p.adjusted_close > 0
+            WINDOW d AS (PARTITION BY p.instrument_id ORDER BY p.trade_date)) w
+     WHERE w.n <= 64 GROUP BY 1 HAVING count(w.r) = 63 AND max(abs(w.r)) > 0),
+near AS (
+    SELECT abs(x.volatility - y.volatility) AS apart, row_number() OVER (
+             PARTITION BY a.issuer_id ORDER BY cosine_sim(a.vector, b.vector) DESC, b.issuer_id COLLATE "C") AS rank
+      FROM v a JOIN v b ON a.issuer_id <> b.issuer_id
+      JOIN later x ON x.instrument_id = a.instrument_id JOIN later y ON y.instrument_id = b.instrument_id)
+SELECT avg(apart) FILTER (WHERE rank <= 10) / nullif(avg(apart), 0) FROM near
+"""
 # Named features of an issuer out of its prices, for num-profile-core-v2.
 BEHAVIOUR = """
 CREATE VIEW behaviour AS
@@ -102,6 +118,11 @@ class Quality:
     def numeric(self, day, model, window, market):
         self.backfill(day, model, window, market)
         return self.row(f"{model}, {window} days", NUMERIC, model=model, day=day, window=str(window))
+
+    def calm(self, day, model, window):
+        """What the volatility to come says of a model's nearest, where prices go on."""
+        self.measure(NUMERIC, model=model, day=day, window=str(window))
+        return self.one(CALM, day=day)[0]
 
     def joint(self, label, day, model):
         self.connection.execute(
@@ -226,6 +247,10 @@ def report(quality, day, market):
     sector, industry = (quality.one(CHANCE.format(column))[0] for column in ("sector", "industry"))
     print(f"| chance{'':<46} |      | {sector:.3f} | {industry:.3f} |")
     neighbours(quality, day)
+    apart = [(model, quality.calm(day, model, 63)) for model in ("num-stab-core-v1", "num-stab-core-v2")]
+    if apart[0][1] is not None:
+        told = "; ".join(f"{model} {share:.3f}" for model, share in apart)
+        print(f"\nnext quarter's volatility, how far the ten nearest are apart beside any two: {told}\n")
     fitted(quality, day, market)
 
 

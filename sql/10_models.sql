@@ -46,18 +46,16 @@ VALUES ('num-regime-core-v2', 'numeric', 384, '{
        'How an instrument moves against the market: residual returns by lag, for windows of 63 to 504 days.', true),
        ('num-stab-core-v2', 'numeric', 384, '{
         "encoder": "pipeline", "price_column": "adjusted_close",
-        "window": {"min_fill": 0.5, "look_back": 1.5, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10},
+        "window": {"min_fill": 0.5, "look_back": 1.5, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10,
+                   "every": 3, "rolling": "inside"},
         "channels": [
-          {"feature": "realised_volatility", "days": 21,
-           "standardise": {"kind": "reference", "center": -1.4, "scale": 0.5}, "clip": 3},
           {"feature": "realised_volatility", "days": 5,
-           "standardise": {"kind": "reference", "center": -1.4, "scale": 0.7}, "clip": 3},
-          {"feature": "drawdown", "days": 63,
-           "standardise": {"kind": "reference", "center": -0.1, "scale": 0.15}, "clip": 3},
-          {"feature": "range", "days": 21,
-           "standardise": {"kind": "reference", "center": -2.3, "scale": 0.6}, "clip": 3},
-          {"feature": "amihud", "days": 21, "standardise": {"kind": "zscore"}, "clip": 3, "weight": 0.5},
-          {"feature": "log_volume", "standardise": {"kind": "zscore"}, "clip": 3, "weight": 0.5}],
+           "standardise": {"kind": "reference", "center": -1.75, "scale": 0.7}, "clip": 3},
+          {"feature": "drawdown", "days": 21,
+           "standardise": {"kind": "reference", "center": -0.03, "scale": 0.06}, "clip": 3},
+          {"feature": "range", "days": 10,
+           "standardise": {"kind": "reference", "center": -3.1, "scale": 0.6}, "clip": 3},
+          {"feature": "amihud", "days": 5, "standardise": {"kind": "zscore"}, "clip": 3, "weight": 0.5}],
         "layout": "newest_first", "projection": {"kind": "orthogonal", "seed": 1}, "dim": 384, "normalise": "l2"}',
        'How calm an instrument is: paths of volatility, drawdown, range and liquidity, 63 days by default.', true);
 

@@ -71,7 +71,7 @@ VALUES ('PROFILE_CORE_V0', 'joint-profile-core-v1', 'ISSUER', 'profiles', 'blend
              "entity_type": "PORTFOLIO", "model_id": "num-portfolio-core-v2"}]',
         ARRAY['portfolio_id'], '"branches"', 'Portfolios by the names of their exposures and risks.', true),
        ('STAB_FRAGILITY_V0', 'joint-stab-fragility-v2', 'INSTRUMENT', 'instruments', 'concat', '[
-            {"name": "stability", "weight": 0.7, "required": true, "dims": 224, "seed": 1, "table": "numeric_window_embeddings",
+            {"name": "stability", "weight": 0.7, "required": true, "dims": 224, "table": "numeric_window_embeddings",
              "entity_type": "INSTRUMENT", "model_id": "num-stab-core-v2"},
             {"name": "behaviour", "weight": 0.3, "required": true, "dims": 160, "table": "numeric_window_embeddings",
              "entity_type": "INSTRUMENT", "model_id": "num-regime-core-v2"}]',

@@ -8,6 +8,14 @@ AS $block$
                 WHEN lag < 252 THEN 'days 127-252' WHEN lag IS NULL THEN 'all' ELSE 'older' END
 $block$;
 
+-- Sessions from one day of a model's windows to the next.
+CREATE FUNCTION embed_window_step(spec jsonb) RETURNS int
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $step$
+    SELECT greatest(coalesce((spec -> 'window' ->> 'every')::int, 1), 1)
+$step$;
+
 -- Whether the vectors of a numeric model mix features and days, but for those of factors: its windows go through a
 -- projection.
 CREATE FUNCTION embed_is_projected(spec jsonb, window_days int) RETURNS boolean
@@ -15,9 +23,10 @@ CREATE FUNCTION embed_is_projected(spec jsonb, window_days int) RETURNS boolean
     SET search_path = pg_catalog, pg_temp
 AS $projected$
     SELECT coalesce(spec ->> 'encoder' = 'pipeline'
-           AND CASE spec -> 'projection' ->> 'kind' WHEN 'pad' THEN false WHEN 'truncate' THEN false
-                    WHEN 'orthogonal' THEN window_days * jsonb_array_length(spec -> 'channels') > (spec ->> 'dim')::int
-                    WHEN 'gaussian' THEN window_days * jsonb_array_length(spec -> 'channels') > (spec ->> 'dim')::int
+           AND CASE WHEN spec -> 'projection' ->> 'kind' IN ('pad', 'truncate') THEN false
+                    WHEN spec -> 'projection' ->> 'kind' IN ('orthogonal', 'gaussian')
+                    THEN (window_days + @extschema@.embed_window_step(spec) - 1) / @extschema@.embed_window_step(spec)
+                         * jsonb_array_length(spec -> 'channels') > (spec ->> 'dim')::int
                     ELSE true END, false)
 $projected$;
 
@@ -34,6 +43,8 @@ DECLARE
     whole    boolean;
     major    boolean;
     numbered boolean;
+    step     int;
+    days     int;
 BEGIN
     IF dims NOT BETWEEN 0 AND 65535 OR window_days NOT BETWEEN 0 AND 65535 THEN
         RAISE EXCEPTION '"dims" and "window_days" must be between 0 and 65535' USING ERRCODE = 'invalid_parameter_value';
@@ -50,16 +61,18 @@ BEGIN
     -- The published ids of portfolios and scenarios share the recipe of windows, and are none: a place is all there is.
     numbered := entity_type <> 'INSTRUMENT' AND spec ? 'features';
     whole := whole AND NOT numbered;
+    step := @extschema@.embed_window_step(spec);
+    days := (window_days + step - 1) / step;
     RETURN QUERY
     SELECT i + 1,
            CASE WHEN numbered THEN 'feature ' || i + 1
-                WHEN whole AND major THEN coalesce(names[i / greatest(window_days, 1) + 1], 'all')
+                WHEN whole AND major THEN coalesce(names[i / greatest(days, 1) + 1], 'all')
                 WHEN whole THEN names[i % width + 1]
                 WHEN spec ->> 'encoder' = 'factors' THEN 'factor ' || i + 1
                 ELSE 'all' END,
            CASE WHEN NOT coalesce(whole, false) THEN 'all'
-                ELSE @extschema@.embed_day_block(CASE WHEN major THEN i % greatest(window_days, 1) WHEN newest THEN i / width
-                                                     ELSE greatest(window_days - 1 - i / width, 0) END) END
+                ELSE @extschema@.embed_day_block(step * CASE WHEN major THEN i % greatest(days, 1) WHEN newest THEN i / width
+                                                            ELSE greatest(days - 1 - i / width, 0) END) END
       FROM generate_series(0, dims - 1) i;
 END
 $labels$;
@@ -112,8 +125,8 @@ $named$;
 
 -- The dot product of two places that one branch fills, split into features and blocks of days. Components of a place are
 -- those of the branch, but for named features (read again, by name) and for projected branches (the branches' own vectors,
--- along what comes back out of the place). Windows that a linear projection has mixed, and those of factors, are made again
--- from prices. What no longer gives the place, because it has changed or is gone, is not split.
+-- along what comes back out of the place). Windows that a projection has mixed, and those of factors, are made again from
+-- prices. What no longer gives the place, because it has changed or is gone, is not split.
 CREATE FUNCTION embed_branch_parts(
     model_id text, entity_type text, ids text[], as_of date, window_days int, places bytea[], mixed boolean, seed bigint,
     branch_window_days int, transform text, numeric_embeddings regclass, source regclass, prices regclass, instruments regclass)
@@ -193,6 +206,21 @@ BEGIN
      WHERE abs(t.wanted - t.found) <= 1e-6 * @extschema@.l2_norm(places[1]) * @extschema@.l2_norm(places[2]);
     IF FOUND THEN
         RETURN;
+    END IF;
+    -- What a network has mixed is shared out by trying it with some of the features and days.
+    IF again AND spans[1] = spans[2] AND (spec -> 'projection' ->> 'kind' = 'onnx' OR jsonb_array_length(spec -> 'projection' -> 'layers') > 1) THEN
+        RETURN QUERY
+        WITH shared AS (
+            SELECT s.feature, @extschema@.embed_day_block(s.lag) AS block, sum(s.part) AS part
+              FROM @extschema@.embed_shared_parts(model_id, ids[1], ids[2], as_of, spans[1], length(places[1]) / 4, seed, prices, instruments) s
+             GROUP BY 1, 2),
+        total AS (SELECT sum(s.part) AS found, sum(abs(s.part)) AS size, @extschema@.cosine_sim(places[1], places[2]) AS wanted FROM shared s)
+        SELECT s.feature, s.block,
+               (s.part + (t.wanted - t.found) * abs(s.part) / nullif(t.size, 0)) * @extschema@.l2_norm(places[1]) * @extschema@.l2_norm(places[2])
+          FROM shared s, total t WHERE abs(t.wanted - t.found) <= 1e-6;
+        IF FOUND THEN
+            RETURN;
+        END IF;
     END IF;
     RETURN QUERY
     SELECT coalesce(l.feature, CASE WHEN transform IS NOT NULL THEN 'component ' || i END, 'all'), coalesce(l.block, 'all'),
@@ -329,10 +357,14 @@ COMMENT ON FUNCTION embed_named_row(regclass, text, text, date, text[]) IS
     'Internal: the newest row of named features of an entity up to a date.';
 COMMENT ON FUNCTION embed_day_block(int) IS
     'Internal: the block of days that a session belongs to, by its distance from the newest.';
+COMMENT ON FUNCTION embed_window_step(jsonb) IS
+    'Internal: the sessions from one day of a numeric model''s windows to the next.';
 COMMENT ON FUNCTION embed_is_projected(jsonb, int) IS
     'Internal: whether the windows of a numeric model go through a projection.';
 COMMENT ON FUNCTION embed_window_parts(text, text, date, int, float8[], float8[], regclass, regclass) IS
     'Internal: what each feature of each session of a window contributes to the dot products of its vector with two others.';
+COMMENT ON FUNCTION embed_shared_parts(text, text, text, date, int, int, bigint, regclass, regclass) IS
+    'Internal: what the features of each block of days add to the cosine of two windows'' vectors, on average over the orders of adding them.';
 COMMENT ON FUNCTION embed_branch_parts(text, text, text[], date, int, bytea[], boolean, bigint, int, text, regclass, regclass, regclass, regclass) IS
     'Internal: the dot product of two places of a branch, split into features and blocks of days.';
 COMMENT ON FUNCTION embed_place_back(bytea, int, bigint) IS

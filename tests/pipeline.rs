@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use prometheus_embed::engine::numeric::pipeline::{DayContext, Members};
-use prometheus_embed::engine::numeric::{EntityRows, MarketSums, NumericModel, PriceSeries, Ready, Recipe};
+use prometheus_embed::engine::numeric::{EntityRows, MarketSums, NumericModel, PriceSeries, Recipe};
 use prometheus_embed::engine::random::SplitMix64;
 use prometheus_embed::engine::{Day, Error};
 
@@ -27,6 +27,17 @@ const STAB: &str = r#"{"encoder": "pipeline", "price_column": "adjusted_close",
       {"feature": "abs_return", "standardise": {"kind": "rms"}},
       {"feature": "log_volume", "standardise": {"kind": "robust"}, "clip": 3, "weight": 0.5}],
     "layout": "newest_first", "projection": {"kind": "orthogonal", "seed": 1}, "dim": 64, "normalise": "l2"}"#;
+
+/// The recipe of num-stab-core-v2: every third session, and rolling features that look at the window's rows only.
+const CALM: &str = r#"{"encoder": "pipeline", "price_column": "adjusted_close",
+    "window": {"min_fill": 0.5, "look_back": 1.5, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10,
+               "every": 3, "rolling": "inside"},
+    "channels": [
+      {"feature": "realised_volatility", "days": 5, "standardise": {"kind": "reference", "center": -1.75, "scale": 0.7}, "clip": 3},
+      {"feature": "drawdown", "days": 21, "standardise": {"kind": "reference", "center": -0.03, "scale": 0.06}, "clip": 3},
+      {"feature": "range", "days": 10, "standardise": {"kind": "reference", "center": -3.1, "scale": 0.6}, "clip": 3},
+      {"feature": "amihud", "days": 5, "standardise": {"kind": "zscore"}, "clip": 3, "weight": 0.5}],
+    "layout": "newest_first", "projection": {"kind": "orthogonal", "seed": 1}, "dim": 384, "normalise": "l2"}"#;
 
 type Rows = Vec<(i32, f64, f64)>;
 
@@ -71,10 +82,11 @@ fn try_vector(
     let context: DayContext = model.day(Day(as_of), sums(&model, all).as_ref(), &Members::default())?;
     let rows = EntityRows::new(&model, series(&all[which]), model.in_universe("any"))?;
     match rows.ready(Day(as_of), &context) {
-        Ok(Ready::Made(made)) => {
-            Ok(made.vector.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+        Ok(ready) => {
+            let mut bytes = vec![0xAA; model.dim() * 4];
+            rows.encode(&ready, &mut bytes);
+            Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
         }
-        Ok(Ready::Window(_)) => unreachable!("a pipeline makes its vectors"),
         Err(refused) => Err(refused.error),
     }
 }
@@ -90,7 +102,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn vectors_have_unit_length() {
     let all = market(8, 400, 1);
-    for (spec, window) in [(REGIME, 63), (REGIME, 126), (STAB, 63)] {
+    for (spec, window) in [(REGIME, 63), (REGIME, 126), (STAB, 63), (CALM, 63), (CALM, 62), (CALM, 300)] {
         let norm: f64 = vector(spec, window, &all, 3, 350).iter().map(|x| f64::from(*x).powi(2)).sum();
         assert!((norm - 1.0).abs() < 1e-6, "squared norm {norm}");
     }
@@ -100,7 +112,7 @@ fn vectors_have_unit_length() {
 fn later_rows_and_rows_before_the_read_range_change_no_bit() {
     let all = market(8, 700, 2);
     let as_of = 500;
-    for (spec, window) in [(REGIME, 63), (STAB, 40)] {
+    for (spec, window) in [(REGIME, 63), (STAB, 40), (CALM, 63)] {
         let model = Recipe::from_json(spec).unwrap().model(window).unwrap();
         let oldest = as_of - model.look_back_days() as i32;
         assert!(oldest > 50, "the test needs rows before the range");
@@ -127,7 +139,7 @@ fn units_of_price_and_volume_and_splits_do_not_matter() {
             rows.iter().map(|r| (r.0, r.1 * f64::from(k) * 0.37, r.2 * 1e4 / f64::from(k))).collect()
         })
         .collect();
-    for (spec, window) in [(REGIME, 126), (STAB, 63)] {
+    for (spec, window) in [(REGIME, 126), (STAB, 63), (CALM, 63)] {
         for which in 0..all.len() {
             let (a, b) = (vector(spec, window, &all, which, 450), vector(spec, window, &scaled, which, 450));
             assert!(distance(&a, &b) < 1e-6, "distance {}", distance(&a, &b));
@@ -235,6 +247,11 @@ fn specs_are_validated_to_the_last_key() {
         ("\"min_fill\": 0.5", "\"min_fill\": 0", "window.min_fill"),
         ("\"look_back\": 2", "\"look_back\": 31", "window.look_back"),
         ("\"max_gap_days\": 10", "\"max_gap_days\": 0", "window.max_gap_days"),
+        ("\"max_gap_days\": 10", "\"max_gap_days\": 10, \"every\": 0", "window.every"),
+        ("\"max_gap_days\": 10", "\"max_gap_days\": 10, \"every\": 253", "window.every"),
+        ("\"max_gap_days\": 10", "\"max_gap_days\": 10, \"every\": 2", "window.every"),
+        ("\"max_gap_days\": 10", "\"max_gap_days\": 10, \"every\": -1", "spec"),
+        ("\"max_gap_days\": 10", "\"max_gap_days\": 10, \"rolling\": \"outside\"", "spec"),
         ("\"max_age_days\": 10", "\"max_age_days\": 367", "window.max_age_days"),
         ("\"shrink\": 5", "\"shrink\": -1", "market.shrink"),
         ("{\"kind\": \"prices\"}", "{\"kind\": \"instruments\", \"ids\": []}", "market.universe.ids"),

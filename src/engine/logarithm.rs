@@ -48,7 +48,10 @@ pub fn ln_all(values: &mut [f64]) {
 #[inline(always)]
 pub(crate) fn ln_lanes(values: &mut [f64]) {
     let (blocks, tail) = values.as_chunks_mut::<BLOCK>();
-    blocks.iter_mut().for_each(ln_block);
+    // Handed to an iterator this would be a function of its own, compiled for the oldest CPU.
+    for block in blocks {
+        ln_block(block);
+    }
     if !tail.is_empty() {
         let mut block = [1.0; BLOCK];
         block[..tail.len()].copy_from_slice(tail);

@@ -10,6 +10,7 @@
 //! * [`named`]: vectors of named numbers.
 //! * [`partition`]: which part of a split an entity belongs to.
 //! * [`fit`]: what encoders learn; [`linear`], [`random`], [`kept`]: what projections and fits need.
+//! * [`shapley`]: what each part of something adds to it.
 //! * [`error`]: what can go wrong, as values.
 
 pub mod day;
@@ -28,6 +29,7 @@ pub mod partition;
 pub mod random;
 pub mod registry;
 pub mod search;
+pub mod shapley;
 pub mod simd;
 pub mod text;
 pub mod vector;

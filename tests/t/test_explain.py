@@ -1,8 +1,11 @@
 """What a cosine is made of, where windows have gone through a projection: by feature and block of days, summing to it."""
 
+import itertools
 import json
+import time
 
 import numpy as np
+import psycopg
 import pytest
 import safetensors.numpy
 from numeric_data import fill
@@ -92,18 +95,103 @@ def test_parts_are_those_of_the_formula(prices):
     assert found.keys() == expected.keys() and all(abs(found[name] - part) < 1e-5 for name, part in expected.items())
 
 
-def test_what_is_not_linear_or_cannot_be_read_again_stays_whole(prices):
-    embed(prices, "m", spec({"kind": "mlp", "layers": ["a", "b"], "activation": "tanh"}), WEIGHTS)
-    whole = parts(prices, "m")
-    assert whole.keys() == {("all", "all")} and abs(whole["all", "all"] - cosine(vector(prices, "m", "X0001"), vector(prices, "m", "X0002"))) < 1e-9
+def shapley(names, groups, worth):
+    """By the definition: what each name adds to `worth`, over all orders of joining."""
+    values, orders = dict.fromkeys(names, 0.0), list(itertools.permutations(names))
+    for order in orders:
+        there = np.zeros(len(groups), bool)
+        before = worth(there)
+        for name in order:
+            there |= np.array([group == name for group in groups])
+            values[name] += (worth(there) - before) / len(orders)
+            before = worth(there)
+    return values
+
+
+def network(x):
+    """Two layers; numbers small enough that tanh bends and does not saturate."""
+    return WEIGHTS["b.weight"].astype(float) @ np.tanh(0.1 * (MATRIX.astype(float) @ x) + BIAS)
+
+
+# Instruments that are not all alike.
+NOISE = "UPDATE prices_daily SET adjusted_close = adjusted_close * (1 + 0.05 * sin(hashtext(instrument_id || trade_date)))"
+NETWORK = {"kind": "mlp", "layers": ["a", "b"], "activation": "tanh"}
+BENT = {**WEIGHTS, "a.weight": MATRIX * np.float32(0.1)}
+
+
+@pytest.mark.parametrize("layout", ["newest_first", "feature_major"])
+def test_networks_are_split_by_what_each_feature_and_block_adds(prices, layout):
+    """Shapley values of the cosine, of the groups of components; what is not there is 0, and with nothing there the bias is all."""
+    prices.execute(NOISE)
+    embed(prices, "m", spec(NETWORK, layout), BENT)
+    embed(prices, "x", spec({"kind": "pad"}, layout, dim=FLAT, normalise="none"))
+    xa, xb = vector(prices, "x", "X0001"), vector(prices, "x", "X0002")
+    places = [(i % 2, i // 2) if layout == "newest_first" else (i // WINDOW, i % WINDOW) for i in range(FLAT)]
+    groups = [(("log_return", "realised_volatility 5")[channel], "newest 21 days" if lag < 21 else "days 22-63") for channel, lag in places]
+    expected = shapley(sorted(set(groups)), groups, lambda there: cosine(network(xa * there), network(xb * there)))
+    found = parts(prices, "m")
+    assert abs(found.pop(("baseline", "all")) - 1) < 1e-6
+    assert found.keys() == expected.keys() and all(abs(found[name] - part) < 1e-5 for name, part in expected.items())
+    assert max(abs(part) for part in expected.values()) > 0.05
+    whole = cosine(vector(prices, "m", "X0001"), vector(prices, "m", "X0002"))
+    assert abs(1 + sum(found.values()) - whole) < 1e-5
+    assert abs(sum(parts(prices, "m").values()) - whole) < 1e-9
+    turned = parts(prices, "m", "X0002", "X0001")
+    assert all(abs(turned[name] - part) < 1e-9 for name, part in found.items())
+
+
+def test_a_network_without_a_bias_has_no_baseline(prices):
+    embed(prices, "m", spec(NETWORK), {name: weight for name, weight in BENT.items() if "bias" not in name})
+    found = parts(prices, "m")
+    assert len(found) == 4 and ("baseline", "all") not in found
+    assert abs(sum(found.values()) - cosine(vector(prices, "m", "X0001"), vector(prices, "m", "X0002"))) < 1e-9
+
+
+def many(channels=8, window=130):
+    """A spec of more groups than are tried in every combination."""
+    given = json.loads(spec(NETWORK))
+    given["channels"] = [{"feature": "realised_volatility", "days": days, "standardise": {"kind": "zscore"}} for days in range(5, 5 + channels)]
+    given["window"]["every"] = 2
+    weights = {"a.weight": RNG.normal(size=(DIM, channels * -(-window // 2))).astype("float32") / 20, "b.weight": WEIGHTS["b.weight"]}
+    return json.dumps(given), weights
+
+
+def test_many_groups_are_tried_in_the_same_orders_each_time(prices):
+    given, weights = many()
+    prices.execute("SELECT register_numeric_model('m', %s, weights => %s)", (given, safetensors.numpy.save(weights)))
+    prices.execute("SELECT count(*) FROM backfill_numeric(%s::date, 130, 'M', model_id => 'm')", (DAY,))
+    found = parts(prices, "m", window=130)
+    assert len(found) == 32 and {block for _, block in found} == {"newest 21 days", "days 22-63", "days 64-126", "days 127-252"}
+    assert abs(sum(found.values()) - cosine(vector(prices, "m", "X0001"), vector(prices, "m", "X0002"))) < 1e-9
+    assert parts(prices, "m", window=130) == found
+
+
+def test_a_network_that_takes_long_to_explain_can_be_cancelled(prices):
+    given, weights = many()
+    weights["a.weight"] = np.repeat(weights["a.weight"], 600, axis=0)
+    weights["b.weight"] = RNG.normal(size=(DIM, 600 * DIM)).astype("float32")
+    prices.execute("SELECT register_numeric_model('m', %s, weights => %s)", (given, safetensors.numpy.save(weights)))
+    prices.execute("SELECT count(*) FROM backfill_numeric(%s::date, 130, instrument_ids => '{X0001,X0002}', model_id => 'm')", (DAY,))
+    prices.execute("SET LOCAL statement_timeout = '500ms'")
+    began = time.monotonic()
+    with pytest.raises(psycopg.errors.QueryCanceled), prices.transaction():
+        parts(prices, "m", window=130)
+    assert time.monotonic() - began < 3
+
+
+def test_what_cannot_be_read_again_stays_whole(prices):
+    embed(prices, "m", spec(NETWORK), BENT)
+    assert len(parts(prices, "m")) == 5
     embed(prices, "p", spec({"kind": "orthogonal", "seed": 3}))
     assert len(parts(prices, "p")) == 4
     prices.execute("UPDATE prices_daily SET adjusted_close = adjusted_close * 2 WHERE instrument_id = 'X0002' AND trade_date = '2024-06-20'")
     assert parts(prices, "p").keys() == {("all", "all")}
+    whole = parts(prices, "m")
+    assert whole.keys() == {("all", "all")} and abs(whole["all", "all"] - cosine(vector(prices, "m", "X0001"), vector(prices, "m", "X0002"))) < 1e-9
 
 
 def test_factors_are_split_by_factor_and_days(prices):
-    prices.execute("UPDATE prices_daily SET adjusted_close = adjusted_close * (1 + 0.05 * sin(hashtext(instrument_id || trade_date)))")
+    prices.execute(NOISE)
     prices.execute("SELECT * FROM fit_embedding_model('f', 'num-regime-core-v2', %s, 63, 4)", (DAY,))
     prices.execute("SELECT count(*) FROM backfill_numeric(%s::date, 63, 'M', model_id => 'f')", (DAY,))
     found = parts(prices, "f", window=63)
@@ -128,8 +216,9 @@ SPACE = """SELECT register_joint_space('ALIKE', 'alike', 'INSTRUMENT', '[
   fusion => 'concat', entities => 'instruments', scope_keys => '{entity_id}')"""
 
 
-def test_a_branch_that_is_projected_twice_is_split_by_what_its_window_is_made_of(prices):
-    embed(prices, "m", spec({"kind": "orthogonal", "seed": 3}))
+@pytest.mark.parametrize("projection", [{"kind": "orthogonal", "seed": 3}, NETWORK], ids=["matrix", "network"])
+def test_a_branch_that_is_projected_twice_is_split_by_what_its_window_is_made_of(prices, projection):
+    embed(prices, "m", spec(projection), {name: w for name, w in BENT.items() if "bias" not in name} if projection is NETWORK else None)
     prices.execute(SPACE)
     prices.execute("SELECT count(*) FROM backfill_joint('ALIKE', %s, market_id => 'M')", (DAY,))
     for branch in ("moves", "calm"):

@@ -106,7 +106,7 @@ def test_sessions_are_those_of_all_rows_where_older_days_were_busier(market, mod
     assert found[0] == found[1]
     # Against the market nothing has moved since September but for what sessions before it tell.
     rows = dict((entity, rows) for entity, _, rows, _ in found[0][0])
-    assert rows["DAILY"] == 63 if model == "num-stab-core-v2" else rows["DAILY"] < 50
+    assert rows["DAILY"] == 20 if model == "num-stab-core-v2" else rows["DAILY"] < 50
 
 
 @pytest.mark.parametrize("model, changes", [
@@ -120,9 +120,9 @@ def test_a_fingerprint_covers_what_the_vector_depends_on_and_nothing_else(market
         return market.execute(fill, (AS_OF, model)).fetchone()[0]
 
     assert (status(), status()) == ("inserted", "skipped")
-    # The 63 days of the window and what rolls over them: 62 days before, and the price that the first return starts from.
+    # The 63 days of the window, and the price that its first return starts from; volatility looks at no return of the oldest day.
     oldest = market.execute("SELECT min(trade_date) FROM (SELECT trade_date FROM prices_daily WHERE instrument_id = 'DAILY' AND trade_date <= %s"
-                            " ORDER BY 1 DESC LIMIT %s) d", (AS_OF, 64 if model == "num-regime-core-v2" else 125)).fetchone()[0]
+                            " ORDER BY 1 DESC LIMIT %s) d", (AS_OF, 64 if model == "num-regime-core-v2" else 63)).fetchone()[0]
     market.execute("UPDATE prices_daily SET adjusted_close = adjusted_close * 1.5, close = close * 1.5, volume = volume + 1"
                    " WHERE instrument_id = 'DAILY' AND trade_date < %s", (oldest,))
     assert status() == "skipped"

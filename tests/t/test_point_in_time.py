@@ -246,7 +246,7 @@ def test_a_numeric_cosine_is_the_sum_of_its_parts(market, model, kind, a, b):
             by_feature[feature] = by_feature.get(feature, 0) + part
         assert by_feature["volume"] / score > 0.999999
     elif model == "num-stab-core-v2":
-        assert len({feature for feature, *_ in parts}) == 6 and len({block for _, block, _ in parts}) > 1
+        assert len({feature for feature, *_ in parts}) == 4 and len({block for _, block, _ in parts}) > 1
 
 
 @pytest.mark.parametrize("joint_type, model, a, b", [
@@ -332,7 +332,10 @@ def test_portfolios_are_explained_by_name_in_the_joint_space_too(market):
 
 
 def test_a_projected_branch_is_explained_by_features_and_days(changed):
-    query = "SELECT branch, feature, block, contribution FROM explain_similarity('STAB_FRAGILITY_V0', 'X0001', 'X0002', %s, 'joint-stab-fragility-v2')"
+    changed.execute("SELECT register_joint_space('CALM', 'calm', 'INSTRUMENT', (SELECT jsonb_set(branches, '{0}', branches -> 0 || '{\"seed\": 1, \"dims\": 60}')"
+                    " FROM embed_spaces WHERE model_id = 'joint-stab-fragility-v2'), fusion => 'concat', entities => 'instruments')")
+    changed.execute("SELECT count(*) FROM backfill_joint('CALM', %s, market_id => 'M')", (DAY,))
+    query = "SELECT branch, feature, block, contribution FROM explain_similarity('CALM', 'X0001', 'X0002', %s, 'calm')"
     parts = changed.execute(query, (DAY,)).fetchall()
     stability = {(feature, block): part for branch, feature, block, part in parts if branch == "stability"}
     features = {f"{c['feature']}{' %d' % c['days'] if 'days' in c else ''}" for c, in changed.execute(
@@ -342,7 +345,7 @@ def test_a_projected_branch_is_explained_by_features_and_days(changed):
     whole = dict(((feature, block), part) for feature, block, part in changed.execute(
         "SELECT feature, block, contribution FROM explain_numeric_similarity('num-stab-core-v2', 'X0001', 'X0002', %s)", (DAY,)))
     assert all(abs(part / 0.7 - whole[name]) < 0.15 for name, part in stability.items())
-    score = cosine(changed, "joint_embeddings", "entity_scope ->> 'entity_id'", "joint-stab-fragility-v2", "X0001", "X0002")
+    score = cosine(changed, "joint_embeddings", "entity_scope ->> 'entity_id'", "calm", "X0001", "X0002")
     assert abs(sum(part for *_, part in parts) - score) < 1e-9
     # Without the branch's own vectors there is nothing to split by, and the sum is the same.
     changed.execute("DELETE FROM numeric_window_embeddings WHERE model_id = 'num-stab-core-v2' AND entity_id = 'X0002'")

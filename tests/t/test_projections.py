@@ -141,6 +141,11 @@ def test_a_graph_projects_and_is_checked_on_load(prices, folder, windows, connec
     pinned, parts = prices.execute(
         "SELECT sha256, (SELECT count(*) FROM embed_model_parts) FROM embed_models WHERE model_id = 'g'").fetchone()
     assert (pinned, parts) == (hashlib.sha256(PROJECTION_GRAPH).hexdigest(), 0)
+    # What a graph makes alike is shared out among features and days.
+    a, b = (vectors(prices, "g")[i].astype(float) for i in (0, 1))
+    told = prices.execute("SELECT feature, block, contribution FROM explain_numeric_similarity('g', 'X0001', 'X0002', %s, %s)", (DAY, WINDOW)).fetchall()
+    assert len(told) > 1 and not {"all", "baseline"} & {feature for feature, *_ in told}
+    assert abs(sum(part for *_, part in told) - a @ b / np.sqrt((a @ a) * (b @ b))) < 1e-6
     # Another session, another file in its place.
     put(folder, "g.onnx", graph([helper.make_node("MatMul", ["x", "w"], ["y"])], weights=[("w", MATRIX.T.copy())]))
     other = connect(prices)

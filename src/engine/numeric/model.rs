@@ -302,7 +302,7 @@ pub enum Ready {
 /// A finished vector and what it was made from.
 #[derive(Debug)]
 pub struct Made {
-    /// The vector, `4 * dim` bytes.
+    /// The vector, up to `4 * dim` bytes: what is behind them is 0.
     pub vector: Vec<u8>,
     /// Days with a value.
     pub rows: usize,
@@ -360,7 +360,11 @@ impl<'a> EntityRows<'a> {
     pub fn encode(&self, ready: &Ready, out: &mut [u8]) {
         match (self, ready) {
             (Self::Window(rows), Ready::Window(window)) => rows.encode(window, out),
-            (_, Ready::Made(made)) => out.copy_from_slice(&made.vector),
+            (_, Ready::Made(made)) => {
+                let (vector, behind) = out.split_at_mut(made.vector.len().min(out.len()));
+                vector.copy_from_slice(&made.vector[..vector.len()]);
+                behind.fill(0);
+            }
             (Self::Pipeline(_), Ready::Window(_)) => out.fill(0),
         }
     }

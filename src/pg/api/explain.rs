@@ -5,11 +5,13 @@ use pgrx::prelude::*;
 
 use super::arguments::day;
 use super::numeric::{window_model, with_window};
-use crate::engine::joint::concat::pull_back;
+use crate::engine::joint::concat::{Place, place_all, pull_back};
+use crate::engine::linear::dot;
 use crate::engine::named;
 use crate::engine::numeric::EntityRows;
 use crate::engine::numeric::pipeline::explain::Part;
 use crate::engine::vector::{VectorRef, check_dim};
+use crate::engine::{Error, Result as EngineResult};
 use crate::pg::ffi::array::NumberArray;
 use crate::pg::ffi::json::JsonText;
 use crate::pg::ffi::regclass::Regclass;
@@ -52,7 +54,7 @@ pub fn embed_named_parts(
 
 /// What each feature of each session of an instrument's window contributes to the dot products of its vector, before that
 /// is scaled, with `a` and with `b`; nothing where the window cannot be read again, or goes through a projection that is
-/// not linear.
+/// not linear, which [`embed_shared_parts`] is for.
 #[pg_extern(stable, parallel_safe, cost = 5000)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)]
 pub fn embed_window_parts(
@@ -89,4 +91,62 @@ pub fn embed_window_parts(
         Ok(of_a.chain(along(b).into_iter().map(|part| told(part, false))).collect())
     })?;
     Ok(TableIterator::new(parts))
+}
+
+/// What the features of each block of days of two instruments' windows add to the cosine of their vectors, brought into
+/// places of `dims` components, as `seed` says; with the part `baseline` they add up to it. The lag is the first of the
+/// block. Nothing where a window cannot be read again.
+#[pg_extern(stable, parallel_safe, cost = 100000)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
+pub fn embed_shared_parts(
+    model_id: Option<&str>,
+    a: Option<&str>,
+    b: Option<&str>,
+    as_of: Option<Date>,
+    window_days: Option<i32>,
+    dims: Option<i32>,
+    seed: Option<i64>,
+    prices: Option<Regclass>,
+    instruments: Option<Regclass>,
+) -> Result<
+    TableIterator<'static, (name!(feature, String), name!(lag, Option<i32>), name!(part, f64))>,
+    ErrorReport,
+> {
+    let (Some(model_id), Some(a), Some(b), Some(as_of), Some(window_days), Some(dims)) =
+        (model_id, a, b, as_of, window_days, dims)
+    else {
+        return Ok(TableIterator::new(Vec::new()));
+    };
+    let (model, as_of) = (window_model(model_id, window_days)?, day(Some(as_of), "as_of")?);
+    let place = Place {
+        dims: usize::try_from(dims).unwrap_or_default(),
+        weight: 1.0,
+        seed: seed.and_then(|seed| u32::try_from(seed).ok()),
+        ..Place::default()
+    };
+    let tables = (prices, instruments);
+    let parts = with_window(model.clone(), a, as_of, tables, |_, own, own_day| {
+        with_window(model, b, as_of, tables, |_, others, others_day| {
+            let (EntityRows::Pipeline(own), EntityRows::Pipeline(others)) = (own, others) else {
+                return Ok(Vec::new());
+            };
+            let alike = |a: &[u8], b: &[u8]| cosine(a, b, &place);
+            match own.shared(others, as_of, (own_day, others_day), &alike) {
+                Err(Error::NoVector(_)) => Ok(Vec::new()),
+                parts => Ok(parts?),
+            }
+        })
+    })?;
+    let told = |Part { feature, lag, value }| (feature, lag.map(|lag: usize| lag as i32), value);
+    Ok(TableIterator::new(parts.into_iter().map(told).collect::<Vec<_>>()))
+}
+
+/// The cosine of two vectors in a place; 0 where one has no direction.
+fn cosine(a: &[u8], b: &[u8], place: &Place) -> EngineResult<f64> {
+    let mut placed = place_all(&[Some(VectorRef::new(a)?), Some(VectorRef::new(b)?)], place).into_iter();
+    let (Some(a), Some(b)) = (placed.next().transpose()?.flatten(), placed.next().transpose()?.flatten())
+    else {
+        return Ok(0.0);
+    };
+    Ok(dot(&a, &b))
 }

@@ -10,6 +10,7 @@ use super::super::super::simd::{Wide, wide};
 use super::super::market::{MarketDay, MarketWindow};
 use super::super::model::{Made, Refused};
 use super::super::series::PriceSeries;
+use super::cells::Cells;
 use super::context::{DayContext, Members};
 use super::features::Rows;
 use super::model::PipelineModel;
@@ -25,7 +26,7 @@ pub enum Refusal {
         found: usize,
         /// Days needed.
         needed: usize,
-        /// Window length, in sessions.
+        /// Days of the window that can have a value.
         window_days: usize,
         /// First and last day searched.
         searched: (Day, Day),
@@ -99,50 +100,9 @@ pub struct PipelineRows<'a> {
     others: RefCell<Vec<f64>>,
 }
 
-/// Cells of a window: per day, oldest first, the row that fills it.
-enum Cells {
-    /// Each day has a row, and these are all the rows between: the common case.
-    Run(Range<usize>),
-    /// Some day has none.
-    Sparse(Vec<Option<usize>>),
-}
-
 struct Grid {
     cells: Cells,
     last_day: Day,
-}
-
-impl Cells {
-    fn len(&self) -> usize {
-        match self {
-            Self::Run(range) => range.len(),
-            Self::Sparse(cells) => cells.len(),
-        }
-    }
-
-    /// The span of rows that fill cells.
-    fn span(&self) -> Range<usize> {
-        match self {
-            Self::Run(range) => range.clone(),
-            Self::Sparse(cells) => {
-                let mut filled = cells.iter().flatten().copied();
-                let first = filled.next().unwrap_or(0);
-                first..filled.next_back().unwrap_or(first) + 1
-            }
-        }
-    }
-
-    /// The cells' values out of those of all rows, into `values`; NaN where a cell is empty.
-    #[inline(always)]
-    fn pick(&self, column: &[f64], values: &mut Vec<f64>) {
-        values.clear();
-        match self {
-            Self::Run(range) => values.extend_from_slice(&column[range.clone()]),
-            Self::Sparse(cells) => {
-                values.extend(cells.iter().map(|cell| cell.map_or(f64::NAN, |row| column[row])))
-            }
-        }
-    }
 }
 
 impl<'a> PipelineRows<'a> {
@@ -185,20 +145,21 @@ impl<'a> PipelineRows<'a> {
     ) -> std::result::Result<(Vec<f64>, Encoded), Refusal> {
         let grid = self.grid(as_of, market)?;
         let spec = self.model.spec();
-        let (window_days, channels) = (self.model.window_days(), spec.channels.len());
-        let columns = self.rows.values(grid.cells.span());
+        let channels = spec.channels.len();
+        let columns = self.rows.values(grid.cells.span(), grid.cells.step());
         let mut flat = vec![0.0; self.model.flat_dim()];
         let mut found = standard::Found::new(grid.cells.len(), channels);
         let (mut values, mut means) = (Vec::new(), Vec::new());
         for (index, channel) in spec.channels.iter().enumerate() {
-            let column = columns.column(index);
+            let (column, newest) = (columns.column(index), self.model.days_of(channel));
             match &grid.cells {
-                Cells::Run(range) if channel.is_daily() => {
-                    lay(spec.layout, (index, channels), &column[range.clone()], &mut flat);
-                    found.add(&column[range.clone()]);
+                Cells::Run { rows, step: 1 } if channel.is_daily() => {
+                    let column = &column[rows.start.max(rows.end.saturating_sub(newest))..rows.end];
+                    lay(spec.layout, (index, channels), column, &mut flat);
+                    found.add(column);
                 }
                 cells => {
-                    cells.pick(column, &mut values);
+                    cells.pick(newest, column, &mut values);
                     if !channel.is_daily() {
                         self.scale(channel, &mut values, &mut means, cells, market);
                     }
@@ -215,8 +176,9 @@ impl<'a> PipelineRows<'a> {
         if sum_of(&flat, |x| x * 0.0) != 0.0 {
             return Err(Refusal::NonFinite);
         }
-        let first_row = self.rows.reach(grid.cells.span().start);
-        let missing = window_days - found;
+        let oldest = |channel: &Channel| grid.cells.oldest(self.model.days_of(channel));
+        let first_row = self.rows.reach(spec.channels.iter().map(oldest)).unwrap_or(grid.cells.span().start);
+        let missing = self.model.days_with_value() - found;
         Ok((flat, Encoded { rows: found, missing, last_day: grid.last_day, first_row }))
     }
 
@@ -236,9 +198,8 @@ impl<'a> PipelineRows<'a> {
             done.map_err(|error| Refused { rows: encoded.rows, error })?;
             vector = projected;
         }
-        // What is behind the components is 0 and stays so.
         vector.truncate(self.model.dim());
-        let mut bytes = vec![0; self.model.dim() * 4];
+        let mut bytes = vec![0; vector.len() * 4];
         let normalise = self.model.spec().normalise;
         finish(normalise, &mut vector, &mut bytes).map_err(|refusal| refused(refusal, encoded.rows))?;
         Ok(Made {
@@ -292,13 +253,13 @@ impl<'a> PipelineRows<'a> {
     /// The newest usable rows of `range`, as many as the window has days.
     #[inline(always)]
     fn newest(&self, range: Range<usize>) -> Cells {
-        let window_days = self.model.window_days();
+        let (window_days, every) = (self.model.window_days(), self.model.every());
         let run = range.end.saturating_sub(window_days).max(range.start)..range.end;
         if self.rows.are_usable(&run) {
-            return Cells::Run(run);
+            return Cells::run(run, every, self.model.days());
         }
         let usable = range.rev().filter(|&row| self.rows.is_usable(row));
-        let mut newest: Vec<_> = usable.take(window_days).map(Some).collect();
+        let mut newest: Vec<_> = usable.take(window_days).step_by(every).map(Some).collect();
         newest.reverse();
         Cells::Sparse(newest)
     }
@@ -316,7 +277,7 @@ impl<'a> PipelineRows<'a> {
             && self.rows.are_usable(&run)
             && self.rows.dates[run.clone()] == market.dates[..]
         {
-            return Cells::Run(run);
+            return Cells::Run { rows: run, step: 1 };
         }
         let mut at = first;
         let find = |session: &MarketDay| {
@@ -361,7 +322,7 @@ impl<'a> PipelineRows<'a> {
         };
         means.clear();
         match cells {
-            Cells::Run(range) => {
+            Cells::Run { rows: range, .. } => {
                 let known = &mut others[range.clone()];
                 // Of a window that follows another one only the newest are not known.
                 let mut missing = known.len() - standard::count(known);
@@ -388,7 +349,7 @@ impl<'a> PipelineRows<'a> {
 
     fn too_few(&self, found: usize, as_of: Day) -> Refusal {
         let searched = (as_of.minus_days(self.model.look_back_days()), as_of);
-        let (needed, window_days) = (self.model.min_days(), self.model.window_days());
+        let (needed, window_days) = (self.model.min_days(), self.model.days_with_value());
         debug_assert!(self.model.spec().window.short_history == Missing::Mask || needed == window_days);
         Refusal::TooFewDays { found, needed, window_days, searched }
     }

@@ -1,10 +1,16 @@
-//! What the features of a window contribute to a dot product of its vector, through whatever projection is linear.
+//! What the features of a window contribute to a dot product of its vector, through whatever projection is linear, and to a
+//! likeness of two vectors through one that is not.
 
 use super::super::super::day::Day;
+use super::super::super::error::{Error, Result};
+use super::super::super::shapley::shapley;
 use super::super::model::Refused;
 use super::context::DayContext;
-use super::encode::PipelineRows;
+use super::encode::{PipelineRows, Refusal, finish};
 use super::spec::{Channel, Layout};
+
+/// Sessions before the newest with which blocks of days begin.
+const BLOCKS: [usize; 5] = [0, 21, 63, 126, 252];
 
 /// One term of a dot product.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,23 +66,85 @@ impl PipelineRows<'_> {
 
     /// Adds the terms of `back` times `flat`, both in the model's layout.
     fn add(&self, back: &[f64], flat: &[f64], factor: Option<usize>, parts: &mut Vec<Part>) {
-        let spec = self.model().spec();
-        let (days, channels) = (self.model().window_days(), spec.channels.len());
         for (index, (along, x)) in back.iter().zip(flat).enumerate() {
             let value = along * x;
             if value == 0.0 {
                 continue;
             }
-            let (channel, lag) = match spec.layout {
-                Layout::NewestFirst => (index % channels, index / channels),
-                Layout::DayMajor => (index % channels, days - 1 - index / channels),
-                Layout::FeatureMajor => (index / days, index % days),
-            };
+            let (channel, lag) = self.place(index);
             let feature = match factor {
                 Some(factor) => format!("factor {factor}"),
-                None => spec.channels[channel].name(),
+                None => self.model().spec().channels[channel].name(),
             };
             parts.push(Part { feature, lag: Some(lag), value });
+        }
+    }
+
+    /// The channel of a component, and the sessions between its day and the newest.
+    fn place(&self, index: usize) -> (usize, usize) {
+        let (days, channels) = (self.model().days(), self.model().spec().channels.len());
+        let (channel, day) = match self.model().spec().layout {
+            Layout::NewestFirst => (index % channels, index / channels),
+            Layout::DayMajor => (index % channels, days - 1 - index / channels),
+            Layout::FeatureMajor => (index / days, index % days),
+        };
+        (channel, day * self.model().every())
+    }
+
+    /// What the features of each block of days add to how `alike` this vector of `as_of` is to that of `other`, as
+    /// [`shapley`] tells it; what is absent is 0, as a day without a value. With `baseline`, the likeness where nothing is
+    /// there, the parts add up to that of the whole vectors. The lag of a part is the first of its block; `contexts` were
+    /// made for both.
+    ///
+    /// # Errors
+    /// [`Error::NoVector`], those of a network that fails, and those of `alike`.
+    pub fn shared(
+        &self,
+        other: &Self,
+        as_of: Day,
+        contexts: (&DayContext, &DayContext),
+        alike: &dyn Fn(&[u8], &[u8]) -> Result<f64>,
+    ) -> Result<Vec<Part>> {
+        let (own, _) = self.components(as_of, contexts.0.market())?;
+        let (others, _) = other.components(as_of, contexts.1.market())?;
+        let group = |index: usize| {
+            let (channel, lag) = self.place(index);
+            (channel, BLOCKS.partition_point(|start| *start <= lag) - 1)
+        };
+        let counts = |index: &usize| own[*index] != 0.0 || others.get(*index).is_some_and(|x| *x != 0.0);
+        let mut groups: Vec<(usize, usize)> = (0..own.len()).filter(counts).map(group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let of_group: Vec<_> = (0..own.len()).map(|index| groups.binary_search(&group(index)).ok()).collect();
+        let mut worth = |team: &[bool]| {
+            let kept = |index: usize| of_group[index].is_some_and(|group| team[group]);
+            alike(&self.vector_of(&own, &kept, contexts.0)?, &other.vector_of(&others, &kept, contexts.1)?)
+        };
+        let (baseline, values) = shapley(groups.len(), &mut worth)?;
+        let mut parts = vec![Part { feature: "baseline".to_owned(), lag: None, value: baseline }];
+        parts.extend(groups.iter().zip(values).map(|(&(channel, block), value)| Part {
+            feature: self.model().spec().channels[channel].name(),
+            lag: Some(BLOCKS[block]),
+            value,
+        }));
+        Ok(parts)
+    }
+
+    /// The vector of the components `flat` that are kept, the others 0; zeros where it has no direction.
+    fn vector_of(&self, flat: &[f64], kept: &dyn Fn(usize) -> bool, context: &DayContext) -> Result<Vec<u8>> {
+        let dim = self.model().dim();
+        let only = flat.iter().enumerate().map(|(index, x)| if kept(index) { *x } else { 0.0 });
+        let mut vector: Vec<f64> = only.collect();
+        if let Some(projection) = &context.projection {
+            let mut projected = vec![0.0; dim];
+            projection.project(&vector, &mut projected)?;
+            vector = projected;
+        }
+        vector.truncate(dim);
+        let mut bytes = vec![0; dim * 4];
+        match finish(self.model().spec().normalise, &mut vector, &mut bytes) {
+            Ok(()) | Err(Refusal::Flat) => Ok(bytes),
+            Err(refusal) => Err(Error::NoVector(refusal)),
         }
     }
 }

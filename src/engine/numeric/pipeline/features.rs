@@ -3,10 +3,12 @@
 use std::cell::{Ref, RefCell};
 use std::ops::Range;
 
+use super::super::super::linear::map_all;
 use super::super::super::logarithm::ln_lanes;
 use super::super::super::simd::{Wide, wide};
 use super::super::market::{as_number, returns, usable};
 use super::super::series::{PriceSeries, ROW_BYTES, Row};
+use super::rolling::{Column, Windows, higher, lower};
 use super::spec::{Channel, DayFeature, PipelineSpec};
 use super::standard;
 
@@ -47,52 +49,28 @@ struct Rule {
     history: u32,
 }
 
-/// One column per channel, filled for the rows `done`.
-#[derive(Debug)]
+/// One column per channel, filled for the rows `done`; before that for every so many rows, where the first window asked for
+/// no others.
+#[derive(Debug, Default)]
 pub(crate) struct Values {
     done: Range<usize>,
+    sampled: Option<(Range<usize>, usize)>,
     columns: Vec<Vec<f64>>,
 }
 
 impl Values {
+    /// Whether every `step`-th row of `range` is computed.
+    fn has(&self, range: &Range<usize>, step: usize) -> bool {
+        let within = |known: &Range<usize>| known.start <= range.start && range.end <= known.end;
+        let sampled = |(known, every): &(Range<usize>, usize)| {
+            *every == step && within(known) && (range.start - known.start).is_multiple_of(step)
+        };
+        range.is_empty() || within(&self.done) || self.sampled.as_ref().is_some_and(sampled)
+    }
+
     /// The values of channel `channel`, row by row; those of rows that were asked for are computed.
     pub(crate) fn column(&self, channel: usize) -> &[f64] {
         &self.columns[channel]
-    }
-}
-
-/// A number per row, NaN where it is missing, and how many are missing before each row.
-#[derive(Debug)]
-struct Column {
-    values: Vec<f64>,
-    missing: Vec<u32>,
-}
-
-impl Column {
-    fn new(values: Vec<f64>) -> Self {
-        let mut missing = Vec::with_capacity(values.len() + 1);
-        let mut count = 0;
-        missing.push(count);
-        for value in &values {
-            count += u32::from(value.is_nan());
-            missing.push(count);
-        }
-        Self { values, missing }
-    }
-
-    fn at(&self, index: usize) -> f64 {
-        self.values[index]
-    }
-
-    /// Values that are there in `span`.
-    fn count(&self, span: &Range<usize>) -> usize {
-        span.len() - (self.missing[span.end] - self.missing[span.start]) as usize
-    }
-
-    /// Whether at least half of `days` values are there in `span`.
-    fn is_half(&self, span: &Range<usize>, days: usize) -> bool {
-        let count = self.count(span);
-        count > 0 && count * 2 >= days
     }
 }
 
@@ -121,8 +99,8 @@ impl Rows {
             log_return: Column::new(known.iter().map(number).collect()),
             rules: spec.channels.iter().map(rule).collect(),
             values: RefCell::new(Values {
-                done: 0..0,
                 columns: vec![vec![f64::NAN; rows.len()]; spec.channels.len()],
+                ..Values::default()
             }),
             dates: rows.iter().map(|row| row.day.0).collect(),
             series,
@@ -133,29 +111,45 @@ impl Rows {
     }
 
     /// The values of every channel, before the market is taken out and before scaling, but for channels that
-    /// are scaled day by day: those are finished. The rows `range` are computed.
-    pub(crate) fn values(&self, range: Range<usize>) -> Ref<'_, Values> {
-        let done = self.values.borrow().done.clone();
-        let known = range.is_empty() || (done.start <= range.start && range.end <= done.end);
-        if !known {
+    /// are scaled day by day: those are finished. Every `step`-th row of `range` is computed, from its first on.
+    pub(crate) fn values(&self, range: Range<usize>, step: usize) -> Ref<'_, Values> {
+        if !self.values.borrow().has(&range, step) {
             let mut values = self.values.borrow_mut();
-            // Who comes back for a later row will want those behind it, too.
-            let ahead = (done.end + AHEAD).min(self.rows().len());
-            let parts = match done.is_empty() {
-                true => [range, 0..0],
-                false if range.end > done.end => {
-                    [range.start.min(done.start)..done.start, done.end..range.end.max(ahead)]
-                }
-                false => [range.start..done.start, done.end..done.end],
-            };
-            for (rule, column) in self.rules.iter().zip(&mut values.columns) {
-                for part in parts.iter().filter(|part| !part.is_empty()) {
-                    wide(Compute { rows: self, rule, first: part.start, out: &mut column[part.clone()] });
-                }
+            if step > 1 && values.done.is_empty() && values.sampled.is_none() {
+                self.fill(&range, step, &mut values.columns);
+                values.sampled = Some((range, step));
+            } else {
+                let Values { done, columns, .. } = &mut *values;
+                // Who comes back for a later row will want those behind it, too.
+                let ahead = (range.end.max(done.end) + AHEAD).min(self.rows().len());
+                let known = done.clone();
+                let parts = match known.is_empty() {
+                    true if step == 1 => [range, 0..0],
+                    true => [range.start..ahead, 0..0],
+                    false if range.end > known.end => {
+                        [range.start.min(known.start)..known.start, known.end..ahead]
+                    }
+                    false => [range.start..known.start, known.end..known.end],
+                };
+                parts.iter().for_each(|part| self.fill(part, 1, columns));
+                *done = parts[0].start..parts[1].end.max(parts[0].end);
             }
-            values.done = parts[0].start..parts[1].end.max(parts[0].end);
         }
         self.values.borrow()
+    }
+
+    /// Computes every `step`-th row of `part`.
+    fn fill(&self, part: &Range<usize>, step: usize, columns: &mut [Vec<f64>]) {
+        if part.is_empty() {
+            return;
+        }
+        let mut sampled = vec![f64::NAN; if step > 1 { part.len().div_ceil(step) } else { 0 }];
+        for (rule, column) in self.rules.iter().zip(columns) {
+            let out = if step > 1 { &mut sampled[..] } else { &mut column[part.clone()] };
+            wide(Compute { rows: self, rule, first: part.start, step, out });
+            let slots = column[part.clone()].iter_mut().step_by(step);
+            slots.zip(&sampled).for_each(|(slot, value)| *slot = *value);
+        }
     }
 
     /// What values depend on of the rows `range`, as bytes.
@@ -163,10 +157,11 @@ impl Rows {
         &self.packed[range.start * self.row_bytes..range.end * self.row_bytes]
     }
 
-    /// The oldest row that any value of row `first` depends on, or of a later one.
-    pub(crate) fn reach(&self, first: usize) -> usize {
-        let reach = |rule: &Rule| {
-            let start = self.starts(rule, first..first + 1).next().unwrap_or(first);
+    /// The oldest row that any value of a channel depends on; `oldest`: by channel, the oldest row whose value counts, if
+    /// there is one.
+    pub(crate) fn reach(&self, oldest: impl Iterator<Item = Option<usize>>) -> Option<usize> {
+        let reach = |(rule, first): (&Rule, usize)| {
+            let start = self.starts(rule, std::iter::once(first)).next().unwrap_or(first);
             if !rule.feature.takes_returns() {
                 return start;
             }
@@ -178,10 +173,8 @@ impl Rows {
                 .unwrap_or(start)
                 .min(start)
         };
-        if first >= self.rows().len() {
-            return first;
-        }
-        self.rules.iter().map(reach).min().unwrap_or(first)
+        let known = self.rules.iter().zip(oldest).filter_map(|(rule, first)| Some((rule, first?)));
+        known.map(reach).min()
     }
 
     /// All rows, ascending.
@@ -200,7 +193,7 @@ impl Rows {
     }
 
     /// Where the last `days` rows up to each of `rows` begin, of those at most `history` calendar days older.
-    fn starts(&self, rule: &Rule, rows: Range<usize>) -> impl Iterator<Item = usize> {
+    fn starts(&self, rule: &Rule, rows: impl Iterator<Item = usize>) -> impl Iterator<Item = usize> {
         let (days, history) = (rule.days, rule.history);
         rows.map(move |index| {
             let from = self.rows()[index].day.minus_days(history);
@@ -214,11 +207,12 @@ impl Rows {
     }
 }
 
-/// The values of a channel on the rows from `first` on, as many as `out` has places. None depends on a later row.
+/// The values of a channel on every `step`-th row from `first` on, as many as `out` has places. None depends on a later row.
 struct Compute<'r> {
     rows: &'r Rows,
     rule: &'r Rule,
     first: usize,
+    step: usize,
     out: &'r mut [f64],
 }
 
@@ -227,30 +221,31 @@ impl Wide for Compute<'_> {
 
     #[inline(always)]
     fn run(mut self) {
-        let (rows, span) = (self.rows, self.first..self.first + self.out.len());
+        let rows = self.rows;
         match self.rule.feature {
-            DayFeature::Price => self.out.copy_from_slice(&rows.price.values[span]),
+            DayFeature::Price => self.pick(&rows.price),
             // The newest price is taken off when the window is known.
             DayFeature::LogPrice => {
-                self.out.copy_from_slice(&rows.price.values[span]);
+                self.pick(&rows.price);
                 ln_lanes(self.out);
             }
-            DayFeature::LogReturn => self.out.copy_from_slice(&rows.log_return.values[span]),
+            DayFeature::LogReturn => self.pick(&rows.log_return),
             DayFeature::AbsReturn => {
-                let returns = self.out.iter_mut().zip(&rows.log_return.values[span]);
-                returns.for_each(|(out, value)| *out = value.abs());
+                self.pick(&rows.log_return);
+                map_all(self.out, f64::abs);
             }
-            DayFeature::Volume => self.out.copy_from_slice(&rows.volume.values[span]),
+            DayFeature::Volume => self.pick(&rows.volume),
             DayFeature::LogVolume => {
-                self.out.copy_from_slice(&rows.volume.values[span]);
+                self.pick(&rows.volume);
                 ln_lanes(self.out);
             }
             DayFeature::DollarVolume => {
-                let pairs = rows.price.values[span.clone()].iter().zip(&rows.volume.values[span]);
-                self.out.iter_mut().zip(pairs).for_each(|(out, (price, volume))| *out = price * volume);
+                self.pick(&rows.price);
+                let volumes = rows.volume.values[self.first..].iter().step_by(self.step);
+                self.out.iter_mut().zip(volumes).for_each(|(out, volume)| *out *= volume);
                 ln_lanes(self.out);
             }
-            _ => self.rolling(span),
+            _ => self.rolling(),
         }
         let channel = &self.rule.channel;
         let daily = channel.is_daily();
@@ -262,13 +257,21 @@ impl Wide for Compute<'_> {
 }
 
 impl Compute<'_> {
+    /// The numbers of a column on the rows in question.
     #[inline(always)]
-    fn rolling(&mut self, span: Range<usize>) {
-        let (rows, days) = (self.rows, self.rule.days);
-        let starts: Vec<usize> = rows.starts(self.rule, span.clone()).collect();
+    fn pick(&mut self, column: &Column) {
+        let numbers = column.values[self.first..].iter().step_by(self.step);
+        self.out.iter_mut().zip(numbers).for_each(|(out, number)| *out = *number);
+    }
+
+    #[inline(always)]
+    fn rolling(&mut self) {
+        let (rows, days, step) = (self.rows, self.rule.days, self.step);
+        let ends = (self.first..).step_by(step).take(self.out.len());
+        let starts: Vec<usize> = rows.starts(self.rule, ends).collect();
         let Some(&first) = starts.first() else { return };
-        let reach = first..span.end;
-        let windows = Windows { starts: &starts, days, from: first, first: span.start };
+        let reach = first..self.first + (self.out.len() - 1) * step + 1;
+        let windows = Windows { starts: &starts, days, from: first, first: self.first, step };
         match self.rule.feature {
             DayFeature::RealisedVolatility => {
                 windows.means(&rows.log_return, reach, |r| r * r, self.out);
@@ -277,8 +280,8 @@ impl Compute<'_> {
             }
             DayFeature::Drawdown => {
                 let high = windows.extremes(&rows.price, reach, 0.0, higher);
-                let prices = rows.price.values[span].iter().zip(&high);
-                self.out.iter_mut().zip(prices).for_each(|(out, (price, high))| *out = price / high);
+                self.pick(&rows.price);
+                self.out.iter_mut().zip(&high).for_each(|(out, high)| *out /= high);
                 ln_lanes(self.out);
             }
             DayFeature::Range => {
@@ -303,7 +306,8 @@ impl Compute<'_> {
                     from: 0,
                     starts: &starts.iter().map(|start| start - first).collect::<Vec<_>>(),
                     days,
-                    first: span.start - first,
+                    first: self.first - first,
+                    step,
                 };
                 windows.means(&product, 0..reach.len(), |product| product, &mut traded);
                 ln_lanes(&mut traded);
@@ -320,109 +324,6 @@ fn at_least(value: f64, least: f64) -> f64 {
     if value < least { least } else { value }
 }
 
-/// Rows that features roll over: the window of row `first + i` begins at `starts[i]` and ends with that row.
-struct Windows<'s> {
-    starts: &'s [usize],
-    days: usize,
-    /// Row that the first number of what is rolled over is of.
-    from: usize,
-    first: usize,
-}
-
-impl Windows<'_> {
-    /// Mean of `f` over the values of each window that are there, in order; NaN when fewer than half of the days are.
-    #[inline(always)]
-    fn means(&self, column: &Column, reach: Range<usize>, f: impl Fn(f64) -> f64, out: &mut [f64]) {
-        let values = column.values[reach].iter().map(|&value| if value.is_nan() { 0.0 } else { f(value) });
-        let values: Vec<f64> = values.collect();
-        self.sums(&values, out);
-        for (index, sum) in out.iter_mut().enumerate() {
-            let window = self.starts[index]..self.first + index + 1;
-            let count = column.count(&window) as f64;
-            *sum = if column.is_half(&window, self.days) { *sum / count } else { f64::NAN };
-        }
-    }
-
-    /// What `take` picks of the values of each window, such as the highest; NaN when fewer than half of the days are
-    /// there. `none` is picked over nothing; the order in which values are taken must not matter.
-    #[inline(always)]
-    fn extremes(
-        &self,
-        column: &Column,
-        reach: Range<usize>,
-        none: f64,
-        take: impl Fn(f64, f64) -> f64,
-    ) -> Vec<f64> {
-        let known = column.values[reach].iter().map(|&value| if value.is_nan() { none } else { value });
-        let known: Vec<f64> = known.collect();
-        let mut out = vec![none; self.starts.len()];
-        self.picks(&known, none, take, &mut out);
-        for (index, slot) in out.iter_mut().enumerate() {
-            if !column.is_half(&(self.starts[index]..self.first + index + 1), self.days) {
-                *slot = f64::NAN;
-            }
-        }
-        out
-    }
-
-    /// Where the windows from `index` on end that have as many rows as its own, so that they lie side by side, and how
-    /// many these are.
-    fn alike(&self, index: usize) -> (usize, usize) {
-        let start = self.starts[index];
-        let beside = self.starts[index..].iter().zip(start..).take_while(|(own, side)| *own == side);
-        (index + beside.count(), self.first + index + 1 - start)
-    }
-
-    /// Sum of each window, oldest value first.
-    #[inline(always)]
-    fn sums(&self, values: &[f64], out: &mut [f64]) {
-        let mut index = 0;
-        while index < out.len() {
-            let (end, rows) = self.alike(index);
-            let from = self.starts[index] - self.from;
-            let sums = &mut out[index..end];
-            sums.fill(0.0);
-            for row in from..from + rows {
-                sums.iter_mut().zip(&values[row..]).for_each(|(sum, value)| *sum += value);
-            }
-            index = end;
-        }
-    }
-
-    /// What `take` picks of each window: of spans twice as long each time, then of two that cover the window.
-    #[inline(always)]
-    fn picks(&self, values: &[f64], none: f64, take: impl Fn(f64, f64) -> f64, out: &mut [f64]) {
-        let mut index = 0;
-        while index < out.len() {
-            let (end, rows) = self.alike(index);
-            let from = self.starts[index] - self.from;
-            let mut picked = values[from..from + rows + end - index - 1].to_vec();
-            let mut covered = 1;
-            while covered * 2 <= rows {
-                for place in 0..picked.len() - covered {
-                    picked[place] = take(picked[place], picked[place + covered]);
-                }
-                covered *= 2;
-            }
-            let behind = &picked[rows - covered..];
-            let pairs = picked.iter().zip(behind).map(|(&older, &newer)| take(take(none, older), newer));
-            out[index..end].iter_mut().zip(pairs).for_each(|(slot, picked)| *slot = picked);
-            index = end;
-        }
-    }
-}
-
-/// The larger and the smaller number; neither is NaN.
-#[inline(always)]
-fn higher(a: f64, b: f64) -> f64 {
-    if b > a { b } else { a }
-}
-
-#[inline(always)]
-fn lower(a: f64, b: f64) -> f64 {
-    if b < a { b } else { a }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::super::day::Day;
@@ -435,12 +336,16 @@ mod tests {
         "layout": "newest_first", "projection": {"kind": "truncate"}, "dim": 8, "normalise": "none"}"#;
 
     fn rows() -> Rows {
+        rows_of(SPEC)
+    }
+
+    fn rows_of(spec: &str) -> Rows {
         let mut series = PriceSeries::new();
         for day in (0..200).filter(|day| day % 7 < 5 && day % 41 != 3) {
             let price = if day % 50 == 9 { f64::NAN } else { 50.0 + 9.0 * f64::from(day).sin() };
             series.push(Day(day), price, f64::from(day % 13) * 1e5).unwrap();
         }
-        Rows::new(series, &PipelineSpec::from_json(SPEC).unwrap())
+        Rows::new(series, &PipelineSpec::from_json(spec).unwrap())
     }
 
     fn bits(values: &Values, channel: usize) -> Vec<u64> {
@@ -453,17 +358,48 @@ mod tests {
         let last = whole.rows().len();
         let piecewise = rows();
         for range in [90..100, 60..70, 120..last, 0..5, 0..0, 30..last] {
-            let _ = piecewise.values(range);
+            let _ = piecewise.values(range, 1);
         }
         for channel in 0..5 {
-            assert_eq!(bits(&whole.values(0..last), channel), bits(&piecewise.values(0..last), channel));
+            assert_eq!(
+                bits(&whole.values(0..last, 1), channel),
+                bits(&piecewise.values(0..last, 1), channel)
+            );
         }
+    }
+
+    #[test]
+    fn every_third_row_has_the_values_that_it_has_among_all() {
+        let whole = rows();
+        let last = whole.rows().len();
+        let sampled = rows_of(&SPEC.replace("\"max_gap_days\"", "\"every\": 3, \"max_gap_days\""));
+        for (range, step) in
+            [(90..100, 3), (64..71, 3), (62..101, 3), (5..6, 3), (100..last, 1), (1..last - 1, 3)]
+        {
+            let _ = sampled.values(range, step);
+        }
+        let there = sampled.values(0..last, 1);
+        for channel in 0..5 {
+            assert_eq!(bits(&whole.values(0..last, 1), channel), bits(&there, channel));
+        }
+    }
+
+    #[test]
+    fn of_every_third_row_no_other_is_computed_at_first() {
+        let rows = rows_of(&SPEC.replace("\"max_gap_days\"", "\"every\": 3, \"max_gap_days\""));
+        let values = rows.values(90..121, 3);
+        let there = |row: &usize| !values.column(0)[*row].is_nan();
+        let computed: Vec<usize> = (0..rows.rows().len()).filter(there).collect();
+        assert!(
+            computed.len() > 8 && computed.iter().all(|row| row % 3 == 0 && (90..121).contains(row)),
+            "{computed:?}"
+        );
     }
 
     #[test]
     fn only_what_is_asked_for_is_computed() {
         let rows = rows();
-        let values = rows.values(100..110);
+        let values = rows.values(100..110, 1);
         let there = |range: Range<usize>| values.column(0)[range].iter().filter(|v| !v.is_nan()).count();
         assert_eq!((there(0..100), there(110..rows.rows().len())), (0, 0));
         assert!(there(100..110) > 5);
@@ -473,7 +409,7 @@ mod tests {
     fn rolling_features_follow_their_formulas() {
         let rows = rows();
         let at = 110;
-        let values = rows.values(at..at + 1);
+        let values = rows.values(at..at + 1, 1);
         let span = 90..111;
         let known = |column: &Column| -> Vec<f64> {
             column.values[span.clone()].iter().copied().filter(|value| !value.is_nan()).collect()

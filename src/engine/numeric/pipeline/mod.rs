@@ -7,6 +7,7 @@
 //! `[as_of - read_back_days, as_of]`, whatever else is supplied; mostly in its newer part, as
 //! [`PipelineModel::rows_needed`] and the fingerprint of the rows know.
 
+mod cells;
 pub mod context;
 pub mod encode;
 pub mod explain;
@@ -14,6 +15,7 @@ mod features;
 pub mod model;
 pub mod network;
 pub mod projection;
+mod rolling;
 pub mod spec;
 pub(crate) mod standard;
 #[cfg(test)]

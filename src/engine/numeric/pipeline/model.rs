@@ -7,7 +7,7 @@ use super::super::super::fit::FactorWeights;
 use super::super::super::vector::check_dim;
 use super::super::spec::MAX_WINDOW_DAYS;
 use super::projection::{Project, Projection};
-use super::spec::{Channel, MarketRule, Missing, PipelineSpec, Universe, invalid};
+use super::spec::{Channel, MarketRule, Missing, PipelineSpec, Rolling, Universe, invalid};
 
 /// Calendar days read beyond `look_back` times the window, for holidays.
 const SLACK_DAYS: u32 = 30;
@@ -25,13 +25,15 @@ impl PipelineModel {
     /// Fixes the window length, in sessions.
     ///
     /// Errors: [`Error::OutOfRange`] unless `1 <= window_days <= 10000`; [`Error::TooManyDimensions`] when
-    /// the window has too many components; [`Error::InvalidSpec`] when `pad` would have to cut.
+    /// the window has too many components; [`Error::InvalidSpec`] when `pad` would have to cut, and when no feature fits
+    /// inside the window.
     pub fn new(spec: PipelineSpec, window_days: i32) -> Result<Self> {
         if !(1..=MAX_WINDOW_DAYS).contains(&window_days) {
             let (min, max) = (1, MAX_WINDOW_DAYS.into());
             return Err(Error::OutOfRange { name: "window_days", value: window_days.into(), min, max });
         }
-        let flat = window_days as usize * spec.channels.len();
+        let days = (window_days as usize).div_ceil(spec.window.every as usize);
+        let flat = days * spec.channels.len();
         check_dim(flat)?;
         if spec.projection == (Projection::Pad {}) && flat > spec.dim {
             let problem = format!(
@@ -45,7 +47,13 @@ impl PipelineModel {
         if let Some(MarketRule { universe: Universe::Instruments { ids }, .. }) = &mut spec.market {
             ids.sort_unstable();
         }
-        Ok(Self { spec, window_days: window_days as usize, factors: None, given: None })
+        let model = Self { spec, window_days: window_days as usize, factors: None, given: None };
+        if model.days_with_value() == 0 {
+            let problem =
+                format!("\"inside\" leaves a window of {window_days} days no value: its features take more");
+            return Err(invalid("window.rolling", problem));
+        }
+        Ok(model)
     }
 
     /// The same, projected on fitted factors.
@@ -99,9 +107,34 @@ impl PipelineModel {
         self.window_days
     }
 
+    /// Sessions from one day of a window to the next.
+    pub fn every(&self) -> usize {
+        self.spec.window.every as usize
+    }
+
+    /// Days of a window: its sessions, or every so many of them.
+    pub fn days(&self) -> usize {
+        self.window_days.div_ceil(self.every())
+    }
+
+    /// So many of the newest days can have a value of `channel`: all, or those whose rows lie in the window.
+    pub(super) fn days_of(&self, channel: &Channel) -> usize {
+        match (self.spec.window.rolling, channel.days) {
+            (Rolling::Inside, Some(rows)) => {
+                (self.window_days + 1).saturating_sub(rows as usize).div_ceil(self.every())
+            }
+            _ => self.days(),
+        }
+    }
+
+    /// Days of a window that can have a value of some channel: the newest.
+    pub fn days_with_value(&self) -> usize {
+        self.spec.channels.iter().map(|channel| self.days_of(channel)).max().unwrap_or(0)
+    }
+
     /// Components before projection.
     pub fn flat_dim(&self) -> usize {
-        self.window_days * self.spec.channels.len()
+        self.days() * self.spec.channels.len()
     }
 
     /// Components of the vectors.
@@ -112,8 +145,8 @@ impl PipelineModel {
     /// Fewest days with a value.
     pub fn min_days(&self) -> usize {
         match self.spec.window.short_history {
-            Missing::Mask => ((self.window_days as f64 * self.spec.window.min_fill) as usize).max(2),
-            Missing::Fail => self.window_days,
+            Missing::Mask => ((self.days_with_value() as f64 * self.spec.window.min_fill) as usize).max(2),
+            Missing::Fail => self.days_with_value(),
         }
     }
 
@@ -132,11 +165,12 @@ impl PipelineModel {
     /// So many usable rows up to a date make its vector, whatever older ones there are; absent for models with a market,
     /// whose days are those of the market.
     pub fn rows_needed(&self) -> Option<usize> {
-        let history = |channel: &Channel| {
-            channel.days.map_or(0, |days| days as usize - 1) + usize::from(channel.feature.takes_returns())
+        let rows = |channel: &Channel| {
+            let oldest = self.days_of(channel).saturating_sub(1) * self.every();
+            oldest + channel.days.unwrap_or(1) as usize + usize::from(channel.feature.takes_returns())
         };
-        let history = self.spec.channels.iter().map(history).max().unwrap_or(0);
-        (self.spec.market.is_none() && self.factors.is_none()).then_some(self.window_days + history)
+        let rows = self.spec.channels.iter().map(rows).max().unwrap_or(0);
+        (self.spec.market.is_none() && self.factors.is_none()).then_some(rows)
     }
 
     /// Whether vectors depend on the rows of the market's sessions, the gap before the first of them, and no others.

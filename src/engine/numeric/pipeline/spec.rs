@@ -149,6 +149,17 @@ pub enum Missing {
     Fail,
 }
 
+/// Where rolling features look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rolling {
+    /// At the rows before a day, those before the window too.
+    #[default]
+    Before,
+    /// Within the window: a day whose rows would begin before its oldest session has no value.
+    Inside,
+}
+
 /// Which rows make a window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +174,24 @@ pub struct PipelineWindow {
     pub max_gap_days: u32,
     /// Calendar days that the newest row may lie before the as-of date. In 1..=366.
     pub max_age_days: u32,
+    /// Sessions from one day of a window to the next, counted from the newest; those between are left out. In 1..=252.
+    #[serde(default = "each", skip_serializing_if = "is_each")]
+    pub every: u32,
+    /// Where rolling features look.
+    #[serde(default, skip_serializing_if = "is_before")]
+    pub rolling: Rolling,
+}
+
+fn each() -> u32 {
+    1
+}
+
+fn is_each(every: &u32) -> bool {
+    *every == each()
+}
+
+fn is_before(rolling: &Rolling) -> bool {
+    *rolling == Rolling::Before
 }
 
 /// The instruments whose mean return is the market.
@@ -260,6 +289,9 @@ impl PipelineSpec {
         check((1.0..=30.0).contains(&window.look_back), "window.look_back", "must be between 1 and 30")?;
         check((1..=366).contains(&window.max_gap_days), "window.max_gap_days", "must be between 1 and 366")?;
         check((1..=366).contains(&window.max_age_days), "window.max_age_days", "must be between 1 and 366")?;
+        check((1..=252).contains(&window.every), "window.every", "must be between 1 and 252")?;
+        let sampled = window.every > 1 && self.market.is_some();
+        check(!sampled, "window.every", "is for specs without a market, whose returns are of every session")?;
         check(!self.channels.is_empty(), "channels", "must name at least one channel")?;
         check(self.channels.len() <= MAX_CHANNELS, "channels", "must name at most 32 channels")?;
         let dim_fits = self.dim > 0 && self.dim <= MAX_DIM;

@@ -126,22 +126,25 @@ pub(super) struct Found {
     days: Vec<bool>,
     /// How many, where that is known without asking day by day.
     count: Option<usize>,
+    total: usize,
     channels: usize,
 }
 
 impl Found {
     pub(super) fn new(days: usize, channels: usize) -> Self {
-        Self { days: if channels > 1 { vec![false; days] } else { Vec::new() }, count: None, channels }
+        let flags = if channels > 1 { vec![false; days] } else { Vec::new() };
+        Self { days: flags, count: None, total: days, channels }
     }
 
-    /// Adds the values of a channel.
+    /// Adds the values of a channel on the newest days.
     #[inline(always)]
     pub(super) fn add(&mut self, values: &[f64]) {
         let there = count(values);
-        if there == values.len() || self.channels == 1 {
+        if there == self.total || self.channels == 1 {
             self.count = Some(there);
         } else if self.count.is_none() {
-            self.days.iter_mut().zip(values).for_each(|(there, value)| *there |= !value.is_nan());
+            let days = self.days.iter_mut().rev().zip(values.iter().rev());
+            days.for_each(|(there, value)| *there |= !value.is_nan());
         }
     }
 

@@ -34,11 +34,19 @@ fn every_instruction_set_makes_the_same_vector() {
     let all: Vec<PriceSeries> = (0..6).map(|instrument| series(&mut random, instrument % 2 == 1)).collect();
     let mut sums = MarketSums::new();
     all.iter().for_each(|series| sums.add(series, 10).unwrap());
-    for (channels, dim) in [(&CHANNELS[..1], 384), (&CHANNELS[1..], 384), (&CHANNELS[..], 100)] {
+    let (each, third) = (r#""rolling": "before""#, r#""every": 3, "rolling": "inside""#);
+    let market = r#""market": {"universe": {"kind": "prices"}, "shrink": 5},"#;
+    for (channels, dim, window, market) in [
+        (&CHANNELS[..1], 384, each, market),
+        (&CHANNELS[1..], 384, each, market),
+        (&CHANNELS[..], 100, r#""rolling": "inside""#, market),
+        (&CHANNELS[2..], 384, third, ""),
+    ] {
         let spec = format!(
             r#"{{"encoder": "pipeline", "price_column": "close",
-                "window": {{"min_fill": 0.5, "look_back": 2, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10}},
-                "market": {{"universe": {{"kind": "prices"}}, "shrink": 5}}, "channels": [{}], "layout": "newest_first",
+                "window": {{"min_fill": 0.5, "look_back": 2, "short_history": "mask", "max_gap_days": 10, "max_age_days": 10,
+                            {window}}},
+                {market} "channels": [{}], "layout": "newest_first",
                 "projection": {{"kind": "orthogonal", "seed": 1}}, "dim": {dim}, "normalise": "l2"}}"#,
             channels.join(",")
         );

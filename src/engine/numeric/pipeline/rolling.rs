@@ -1,0 +1,164 @@
+//! Sums and extremes over the last rows up to each of many rows.
+
+use std::ops::Range;
+
+/// A number per row, NaN where it is missing, and how many are missing before each row.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) values: Vec<f64>,
+    missing: Vec<u32>,
+}
+
+impl Column {
+    pub(super) fn new(values: Vec<f64>) -> Self {
+        let mut missing = Vec::with_capacity(values.len() + 1);
+        let mut count = 0;
+        missing.push(count);
+        for value in &values {
+            count += u32::from(value.is_nan());
+            missing.push(count);
+        }
+        Self { values, missing }
+    }
+
+    pub(super) fn at(&self, index: usize) -> f64 {
+        self.values[index]
+    }
+
+    /// Values that are there in `span`.
+    #[inline(always)]
+    pub(super) fn count(&self, span: &Range<usize>) -> usize {
+        span.len() - (self.missing[span.end] - self.missing[span.start]) as usize
+    }
+
+    /// Whether at least half of `days` values are there in `span`.
+    #[inline(always)]
+    pub(super) fn is_half(&self, span: &Range<usize>, days: usize) -> bool {
+        let count = self.count(span);
+        count > 0 && count * 2 >= days
+    }
+}
+
+/// Rows that features roll over: the window of row `first + i * step` begins at `starts[i]` and ends with that row.
+pub(super) struct Windows<'s> {
+    pub(super) starts: &'s [usize],
+    pub(super) days: usize,
+    /// Row that the first number of what is rolled over is of.
+    pub(super) from: usize,
+    pub(super) first: usize,
+    pub(super) step: usize,
+}
+
+impl Windows<'_> {
+    /// The rows of window `index`.
+    #[inline(always)]
+    fn span(&self, index: usize) -> Range<usize> {
+        self.starts[index]..self.first + index * self.step + 1
+    }
+
+    /// Mean of `f` over the values of each window that are there, in order; NaN when fewer than half of the days are.
+    #[inline(always)]
+    pub(super) fn means(
+        &self,
+        column: &Column,
+        reach: Range<usize>,
+        f: impl Fn(f64) -> f64,
+        out: &mut [f64],
+    ) {
+        let values = column.values[reach].iter().map(|&value| if value.is_nan() { 0.0 } else { f(value) });
+        let values: Vec<f64> = values.collect();
+        self.sums(&values, out);
+        for (index, sum) in out.iter_mut().enumerate() {
+            let window = self.span(index);
+            let count = column.count(&window) as f64;
+            *sum = if column.is_half(&window, self.days) { *sum / count } else { f64::NAN };
+        }
+    }
+
+    /// What `take` picks of the values of each window, such as the highest; NaN when fewer than half of the days are
+    /// there. `none` is picked over nothing; the order in which values are taken must not matter.
+    #[inline(always)]
+    pub(super) fn extremes(
+        &self,
+        column: &Column,
+        reach: Range<usize>,
+        none: f64,
+        take: impl Fn(f64, f64) -> f64,
+    ) -> Vec<f64> {
+        let known = column.values[reach].iter().map(|&value| if value.is_nan() { none } else { value });
+        let known: Vec<f64> = known.collect();
+        let mut out = vec![none; self.starts.len()];
+        self.picks(&known, none, take, &mut out);
+        for (index, slot) in out.iter_mut().enumerate() {
+            if !column.is_half(&self.span(index), self.days) {
+                *slot = f64::NAN;
+            }
+        }
+        out
+    }
+
+    /// Where the windows from `index` on end that have as many rows as its own, so that they lie side by side, and how
+    /// many these are.
+    #[inline(always)]
+    fn alike(&self, index: usize) -> (usize, usize) {
+        let (start, step) = (self.starts[index], self.step);
+        let sides = (0..).map(|beside| start + beside * step);
+        let beside = self.starts[index..].iter().zip(sides).take_while(|(own, side)| *own == side);
+        (index + beside.count(), self.span(index).len())
+    }
+
+    /// Sum of each window, oldest value first.
+    #[inline(always)]
+    fn sums(&self, values: &[f64], out: &mut [f64]) {
+        let mut index = 0;
+        while index < out.len() {
+            let (end, rows) = self.alike(index);
+            let from = self.starts[index] - self.from;
+            let sums = &mut out[index..end];
+            sums.fill(0.0);
+            for row in from..from + rows {
+                if self.step == 1 {
+                    sums.iter_mut().zip(&values[row..]).for_each(|(sum, value)| *sum += value);
+                } else {
+                    let values = values[row..].iter().step_by(self.step);
+                    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                }
+            }
+            index = end;
+        }
+    }
+
+    /// What `take` picks of each window: of spans twice as long each time, then of two that cover the window.
+    #[inline(always)]
+    fn picks(&self, values: &[f64], none: f64, take: impl Fn(f64, f64) -> f64, out: &mut [f64]) {
+        let mut index = 0;
+        while index < out.len() {
+            let (end, rows) = self.alike(index);
+            let from = self.starts[index] - self.from;
+            let mut picked = values[from..from + rows + (end - index - 1) * self.step].to_vec();
+            let mut covered = 1;
+            while covered * 2 <= rows {
+                for place in 0..picked.len() - covered {
+                    picked[place] = take(picked[place], picked[place + covered]);
+                }
+                covered *= 2;
+            }
+            let behind = &picked[rows - covered..];
+            let pairs = picked.iter().zip(behind).step_by(self.step);
+            let slots = out[index..end].iter_mut().zip(pairs);
+            slots.for_each(|(slot, (&older, &newer))| *slot = take(take(none, older), newer));
+            index = end;
+        }
+    }
+}
+
+/// The larger and the smaller number; neither is NaN.
+#[inline(always)]
+pub(super) fn higher(a: f64, b: f64) -> f64 {
+    if b > a { b } else { a }
+}
+
+#[inline(always)]
+pub(super) fn lower(a: f64, b: f64) -> f64 {
+    if b < a { b } else { a }
+}
