@@ -247,11 +247,11 @@ def report(quality, day, market):
     sector, industry = (quality.one(CHANCE.format(column))[0] for column in ("sector", "industry"))
     print(f"| chance{'':<46} |      | {sector:.3f} | {industry:.3f} |")
     neighbours(quality, day)
+    fitted(quality, day, market)
     apart = [(model, quality.calm(day, model, 63)) for model in ("num-stab-core-v1", "num-stab-core-v2")]
     if apart[0][1] is not None:
         told = "; ".join(f"{model} {share:.3f}" for model, share in apart)
-        print(f"\nnext quarter's volatility, how far the ten nearest are apart beside any two: {told}\n")
-    fitted(quality, day, market)
+        print(f"\nnext quarter's volatility, how far the ten nearest are apart beside any two: {told}")
 
 
 def neighbours(quality, day):

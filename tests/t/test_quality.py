@@ -1,7 +1,13 @@
 """The v2 encoders on real data: worth searching, and dependent on nothing that they should not see."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from jointdata import load_vectors
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import quality  # noqa: E402  (its measure of volatility)
 
 DAYS = ("2018-12-31", "2018-06-29")
 V2 = (("num-regime-core-v2", 126), ("num-regime-core-v2", 252), ("num-stab-core-v2", 63))
@@ -96,6 +102,17 @@ def test_both_dates_agree(measured):
     for vectors, model, window in ((NUMERIC, "num-regime-core-v2", 126), (JOINT, "joint-profile-core-v2", None)):
         first, second = (precision(measured, vectors, model=model, day=day, window=window)[1] for day in DAYS)
         assert abs(first - second) <= 0.04
+
+
+@pytest.mark.parametrize("model, least, most", [("num-stab-core-v2", 0.5, 0.80), ("num-stab-core-v1", 0.86, 1.1)])
+def test_what_is_near_in_stability_is_about_as_wild_in_the_next_quarter(measured, model, least, most):
+    """The volatility to come, which no vector knows: how far the ten nearest are apart, beside any two."""
+    with measured.transaction(force_rollback=True):
+        backfill(measured, DAYS[1], model, 63)
+        measured.execute("CREATE TEMP TABLE v AS SELECT i.issuer_id, e.id AS instrument_id, e.vector FROM"
+                         f" ({NUMERIC.format(model=model, day=DAYS[1], window=63)}) e JOIN instruments i ON i.instrument_id = e.id")
+        apart = measured.execute(quality.CALM, {"day": DAYS[1]}).fetchone()[0]
+    assert least < apart < most
 
 
 OTHER_DAYS = ("2017-06-30", "2018-03-29")
