@@ -14,4 +14,6 @@ pub mod engine;
 mod pg;
 
 #[cfg(all(feature = "postgres", not(panic = "unwind")))]
-compile_error!("a panic must unwind to where it becomes an error; where it aborts, it ends every session of the server");
+compile_error!(
+    "a panic must unwind to where it becomes an error; where it aborts, it ends every session of the server"
+);
