@@ -36,9 +36,11 @@ FUNCTIONS = {
     "embed_profile_document": "embed_profile_document('a', v.i::text, 'c')",
     "text_token_count": "text_token_count('makes pumps of kind ' || v.i)",
     "embed_partition": "embed_partition('X' || v.i, 7)",
+    "embed_place_back": "embed_place_back(v.v, 3, 1::bigint)",
     "errors": "public.memory_error(v.b)",
 }
 STATEMENTS = {
+    "embed_spread": "SELECT embed_spread('X' || i % 500, NULL, vector_from_array(ARRAY[sin(i), cos(i), i, 1, 2, 3, 4, 5])) FROM generate_series(1, {n}) i GROUP BY i / 5000",
     "num_window_agg": "SELECT count(w) FROM (SELECT num_window_agg(date '2020-01-01' + i % 100, 10 + sin(i), 5, 63, 'num-regime-core-v1') AS w FROM generate_series(1, {n}) i GROUP BY i / 100) x",
     "num_window_agg, moving": "SELECT count(w) FROM (SELECT num_window_agg(date '2000-01-01' + i, 10 + sin(i), 5, 5, 'num-stab-core-v1') OVER (ORDER BY i ROWS 6 PRECEDING) AS w FROM generate_series(1, {n}) i) x",
     "embed_nearest": "SELECT embed_nearest(i, date '2020-01-01', '{{\"entity_id\": \"x\"}}', vector_from_array(ARRAY[sin(i), cos(i)]), vector_from_array('{{1,2}}'::float8[]), 10, '{{}}', 'x') FROM generate_series(1::bigint, {n}) i",
@@ -186,6 +188,16 @@ def test_words_through_the_model(session):
 
 def test_sentences_through_a_small_model(session, small):
     through_the_model(session, "text_embed, small model", SENTENCES, small, ROWS, 5_000)
+
+
+def test_documents_through_a_small_model(session, small):
+    """One by one, as a query over a table asks for them."""
+    document = f"count(text_profile_embed('risk of the pump ' || i, '{small}')) + count(text_profile_embed(jsonb_build_object('risk_summary', 'pump ' || i), '{small}'))"
+    statement = f"SELECT {document} FROM generate_series(1, %s) i"
+    session.execute(statement, [1000])
+    watch, began = Watch(session), time.monotonic()
+    assert session.execute(statement, [ROWS // 2]).fetchone() == (ROWS // 2 * 2,)
+    judge("text_profile_embed, small model", ROWS, time.monotonic() - began, watch)
 
 
 def test_texts_through_the_backfill(session, model):
