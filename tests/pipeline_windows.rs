@@ -142,6 +142,37 @@ fn days_that_cannot_have_a_value_are_not_missing() {
     assert_eq!((told(64), told(200), told(34)), ((20, 0), (20, 0), (11, 9)));
 }
 
+#[test]
+fn padding_repeats_the_oldest_value_and_counts_real_days() {
+    for (every, layout) in [(1, "newest_first"), (3, "newest_first"), (1, "feature_major"), (3, "day_major")]
+    {
+        let mask = spec(&CHANNELS, every, "before", layout);
+        let padded = mask.replace("mask", "pad");
+        let (masks, pads) = (model(&mask, 30), model(&padded, 30));
+        let mut rows = walk(20, 300, 6);
+        rows[12].1 = f64::NAN;
+        let (kept, _) = made(&masks, &rows);
+        let (filled, _) = made(&pads, &rows);
+        let days = 30usize.div_ceil(every);
+        let at = |lag: usize, channel: usize| match layout {
+            "newest_first" => lag * CHANNELS.len() + channel,
+            "day_major" => (days - 1 - lag) * CHANNELS.len() + channel,
+            _ => channel * days + lag,
+        };
+        for channel in 0..CHANNELS.len() {
+            let values: Vec<f32> = (0..days).map(|lag| kept[at(lag, channel)]).collect();
+            let oldest = values.iter().rposition(|x| *x != 0.0).unwrap();
+            assert!(oldest + 1 < days, "the history is short");
+            for (lag, value) in values.iter().enumerate() {
+                let expected = if lag > oldest { values[oldest] } else { *value };
+                assert_eq!(filled[at(lag, channel)], expected, "{layout}, channel {channel}, day {lag}");
+            }
+        }
+        let whole = walk(120, 300, 6);
+        assert_eq!(made(&masks, &whole).0, made(&pads, &whole).0);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -149,11 +149,12 @@ impl<'a> PipelineRows<'a> {
         let columns = self.rows.values(grid.cells.span(), grid.cells.step());
         let mut flat = vec![0.0; self.model.flat_dim()];
         let mut found = standard::Found::new(grid.cells.len(), channels);
+        let pads = spec.window.short_history == Missing::Pad;
         let (mut values, mut means) = (Vec::new(), Vec::new());
         for (index, channel) in spec.channels.iter().enumerate() {
             let (column, newest) = (columns.column(index), self.model.days_of(channel));
             match &grid.cells {
-                Cells::Run { rows, step: 1 } if channel.is_daily() => {
+                Cells::Run { rows, step: 1 } if channel.is_daily() && !pads => {
                     let column = &column[rows.start.max(rows.end.saturating_sub(newest))..rows.end];
                     lay(spec.layout, (index, channels), column, &mut flat);
                     found.add(column);
@@ -163,8 +164,11 @@ impl<'a> PipelineRows<'a> {
                     if !channel.is_daily() {
                         self.scale(channel, &mut values, &mut means, cells, market);
                     }
-                    lay(spec.layout, (index, channels), &values, &mut flat);
                     found.add(&values);
+                    if pads {
+                        pad(&mut values, newest);
+                    }
+                    lay(spec.layout, (index, channels), &values, &mut flat);
                 }
             }
         }
@@ -350,7 +354,7 @@ impl<'a> PipelineRows<'a> {
     fn too_few(&self, found: usize, as_of: Day) -> Refusal {
         let searched = (as_of.minus_days(self.model.look_back_days()), as_of);
         let (needed, window_days) = (self.model.min_days(), self.model.days_with_value());
-        debug_assert!(self.model.spec().window.short_history == Missing::Mask || needed == window_days);
+        debug_assert!(self.model.spec().window.short_history != Missing::Fail || needed == window_days);
         Refusal::TooFewDays { found, needed, window_days, searched }
     }
 }
@@ -385,6 +389,15 @@ impl Wide for Make<'_, '_> {
     fn run(self) -> Self::Output {
         self.rows.make_wide(self.as_of, self.context)
     }
+}
+
+/// Gives what is missing before the first value of a channel that value, so that there are `days` of them.
+fn pad(values: &mut Vec<f64>, days: usize) {
+    let Some(first) = values.iter().position(|value| !value.is_nan()) else { return };
+    let oldest = values[first];
+    values[..first].fill(oldest);
+    let absent = days.saturating_sub(values.len());
+    values.splice(..0, std::iter::repeat_n(oldest, absent));
 }
 
 /// Puts the values of a channel, oldest first, into their places among the components; `channel`: which of

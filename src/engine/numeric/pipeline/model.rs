@@ -145,7 +145,9 @@ impl PipelineModel {
     /// Fewest days with a value.
     pub fn min_days(&self) -> usize {
         match self.spec.window.short_history {
-            Missing::Mask => ((self.days_with_value() as f64 * self.spec.window.min_fill) as usize).max(2),
+            Missing::Mask | Missing::Pad => {
+                ((self.days_with_value() as f64 * self.spec.window.min_fill) as usize).max(2)
+            }
             Missing::Fail => self.days_with_value(),
         }
     }

@@ -145,6 +145,8 @@ fn one() -> f64 {
 pub enum Missing {
     /// They become 0 after scaling; short history is zeros at the old end.
     Mask,
+    /// The same, but those before the first day with a value take its value, channel by channel, after scaling.
+    Pad,
     /// The window is refused.
     Fail,
 }
