@@ -247,11 +247,9 @@ impl Wide for Compute<'_> {
             }
             _ => self.rolling(),
         }
-        let channel = &self.rule.channel;
-        let daily = channel.is_daily();
-        for value in self.out.iter_mut() {
-            let finished = if daily { standard::finish_day(channel, *value) } else { *value };
-            *value = if value.is_finite() { finished } else { f64::NAN };
+        map_all(self.out, |value| if value.is_finite() { value } else { f64::NAN });
+        if self.rule.channel.is_daily() {
+            standard::finish(&self.rule.channel, self.out);
         }
     }
 }
@@ -299,17 +297,17 @@ impl Compute<'_> {
                 windows.means(&rows.log_return, reach.clone(), f64::abs, self.out);
                 self.out.iter_mut().for_each(|moved| *moved = at_least(*moved, 1e-6));
                 ln_lanes(self.out);
-                let pairs = rows.price.values[reach.clone()].iter().zip(&rows.volume.values[reach.clone()]);
-                let product = Column::new(pairs.map(|(price, volume)| price * volume).collect());
                 let mut traded = vec![0.0; self.out.len()];
-                let windows = Windows {
-                    from: 0,
-                    starts: &starts.iter().map(|start| start - first).collect::<Vec<_>>(),
-                    days,
-                    first: self.first - first,
-                    step,
-                };
-                windows.means(&product, 0..reach.len(), |product| product, &mut traded);
+                if step > 1 {
+                    windows.means_each(|row| rows.price.at(row) * rows.volume.at(row), &mut traded);
+                } else {
+                    let pairs =
+                        rows.price.values[reach.clone()].iter().zip(&rows.volume.values[reach.clone()]);
+                    let product = Column::new(pairs.map(|(price, volume)| price * volume).collect());
+                    let starts: Vec<usize> = starts.iter().map(|start| start - first).collect();
+                    let windows = Windows { from: 0, starts: &starts, days, first: self.first - first, step };
+                    windows.means(&product, 0..reach.len(), |product| product, &mut traded);
+                }
                 ln_lanes(&mut traded);
                 self.out.iter_mut().zip(&traded).for_each(|(moved, traded)| *moved -= traded);
             }

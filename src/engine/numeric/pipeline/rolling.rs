@@ -65,6 +65,9 @@ impl Windows<'_> {
         f: impl Fn(f64) -> f64,
         out: &mut [f64],
     ) {
+        if self.step > 1 {
+            return self.means_each(|row| f(column.values[row]), out);
+        }
         let values = column.values[reach].iter().map(|&value| if value.is_nan() { 0.0 } else { f(value) });
         let values: Vec<f64> = values.collect();
         self.sums(&values, out);
@@ -72,6 +75,21 @@ impl Windows<'_> {
             let window = self.span(index);
             let count = column.count(&window) as f64;
             *sum = if column.is_half(&window, self.days) { *sum / count } else { f64::NAN };
+        }
+    }
+
+    /// The same of what `value` says of each row, NaN where it is missing, to the bit: window by window, for few windows.
+    #[inline(always)]
+    pub(super) fn means_each(&self, value: impl Fn(usize) -> f64, out: &mut [f64]) {
+        for (index, slot) in out.iter_mut().enumerate() {
+            let (mut sum, mut count) = (0.0, 0);
+            for row in self.span(index) {
+                let value = value(row);
+                let there = !value.is_nan();
+                sum += if there { value } else { 0.0 };
+                count += usize::from(there);
+            }
+            *slot = if count > 0 && count * 2 >= self.days { sum / count as f64 } else { f64::NAN };
         }
     }
 

@@ -94,15 +94,6 @@ pub(crate) fn finish(channel: &Channel, values: &mut [f64]) {
     }
 }
 
-/// Scales, clips and weighs a value of a channel that [`Channel::is_daily`].
-#[inline(always)]
-pub(crate) fn finish_day(channel: &Channel, value: f64) -> f64 {
-    match channel.standardise {
-        Standardise::Reference { center, scale } => scaled(channel, (center, scale), value),
-        _ => scaled(channel, (0.0, 1.0), value),
-    }
-}
-
 /// NaN stays NaN.
 #[inline(always)]
 fn scaled(channel: &Channel, (center, scale): (f64, f64), value: f64) -> f64 {
