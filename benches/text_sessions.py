@@ -191,7 +191,7 @@ def preloading(server, name):
 
 def main():
     server = harness.cluster()
-    os.environ["PE_OPTIONS"] = f"-c max_connections={SESSIONS + 20} -c shared_preload_libraries=prometheus_embed"
+    os.environ["PE_OPTIONS"] = f"-c max_connections={SESSIONS + 20}"
     server.control("restart")
     name = harness.database(server)
     with server.connect(name) as session:

@@ -22,9 +22,6 @@ pgrx::pg_module_magic!(name, version);
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
-    if ffi::meeting::is_preloading() {
-        ffi::meeting::prepare();
-    }
     crate::engine::host::on_checkpoint(ffi::interrupts::check);
     if ffi::connect::is_starting() {
         text::warm_up();

@@ -44,7 +44,7 @@ fn register_runs() {
     GucRegistry::define_bool_guc(
         c"prometheus_embed.dynamic_batching",
         c"Whether short texts that come one by one share runs of a model with those of other sessions.",
-        c"Works where the server loads the library when it starts: shared_preload_libraries = 'prometheus_embed'. As many runs go on at once as there are processors; texts that come meanwhile wait for the next one.",
+        c"As many runs go on at once as there are processors; texts that come meanwhile wait for the next one.",
         &DYNAMIC_BATCHING,
         GucContext::Userset,
         GucFlags::default(),

@@ -44,7 +44,7 @@ pub fn embed_library_status() -> Result<
 
 fn batching() -> Line {
     let value = match SharedBoard::get() {
-        None => "off: the library is not in shared_preload_libraries".to_owned(),
+        None => "off: the server has no shared memory for it".to_owned(),
         Some(board) => board.locked(|board| {
             let (running, waiting, limit) = board.now();
             let Tally { runs, texts, most } = board.tally();
