@@ -56,8 +56,11 @@ impl SharedBoard {
             return None;
         }
         // SAFETY: a variable of the process, put back below. Without an owner the mapping outlives the statement.
-        let owner =
-            unsafe { std::mem::replace(&mut *&raw mut pg_sys::CurrentResourceOwner, std::ptr::null_mut()) };
+        let owner = unsafe {
+            let owner = pg_sys::CurrentResourceOwner;
+            pg_sys::CurrentResourceOwner = std::ptr::null_mut();
+            owner
+        };
         let opened = PgTryBuilder::new(AssertUnwindSafe(|| {
             // SAFETY: nothing else is locked while a function of ours runs.
             unsafe { open() }
