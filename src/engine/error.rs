@@ -192,6 +192,14 @@ pub enum Error {
     /// Weights that sum to zero in float32.
     #[error("weights sum to zero")]
     ZeroWeights,
+    /// A JSON document that would take more memory to read than it is worth.
+    #[error("a JSON argument of {bytes} bytes is too large: at most {most} are read")]
+    JsonTooLarge {
+        /// Bytes of its `jsonb` form.
+        bytes: usize,
+        /// Most that are read.
+        most: usize,
+    },
     /// An allocation that the system refused.
     #[error("out of memory")]
     OutOfMemory,

@@ -222,7 +222,7 @@ fn engine_wording(error: &Error) -> Wording {
         Error::Weights { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
             .hint("docs/encoders.md says what tensors a projection takes."),
         Error::Projection(error) => text::projection(error),
-        Error::MatrixTooLarge { .. } => Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+        Error::MatrixTooLarge { .. } | Error::JsonTooLarge { .. } => Wording::code(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
         Error::PackedSeries { .. } | Error::PackedList { .. } => {
             Wording::code(ERRCODE_INVALID_BINARY_REPRESENTATION)
         }

@@ -4,9 +4,15 @@
 use std::ffi::CStr;
 
 use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::errors::keep_code;
+use crate::engine::Error;
+use crate::pg::report::Fault;
+
+/// Bytes of a document that is read: a parser asks for many times as much, in ways that cannot be refused.
+const MOST: usize = 2 << 20;
 
 /// A `jsonb` value as its text, for a parser that reports what it cannot read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +33,29 @@ impl FromDatum for JsonText {
         if is_null {
             return None;
         }
+        // SAFETY: as above; looks at the header only.
+        let bytes = unsafe { pg_sys::toast_raw_datum_size(datum) };
+        if bytes > MOST {
+            return refuse(Error::JsonTooLarge { bytes, most: MOST }.into());
+        }
         // SAFETY: the caller passes a jsonb datum, which jsonb_out detoasts itself and prints into memory of
         // the call; the text is copied before anything can free it.
         let text =
             keep_code(|| unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)]) })?;
-        Some(Self(text.to_string_lossy().into_owned()))
+        let text = text.to_string_lossy();
+        let mut copy = String::new();
+        if copy.try_reserve_exact(text.len()).is_err() {
+            return refuse(Error::OutOfMemory.into());
+        }
+        copy.push_str(&text);
+        Some(Self(copy))
     }
+}
+
+/// Ends the call: what reads an argument has no other way to say what is wrong.
+fn refuse<T>(fault: Fault) -> Option<T> {
+    ErrorReport::from(fault).report(PgLogLevel::ERROR);
+    None
 }
 
 /// A `jsonb` argument, neither detoasted nor parsed.
