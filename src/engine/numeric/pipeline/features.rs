@@ -3,6 +3,7 @@
 use std::cell::{Ref, RefCell};
 use std::ops::Range;
 
+use super::super::super::day::Day;
 use super::super::super::linear::map_all;
 use super::super::super::logarithm::ln_lanes;
 use super::super::super::simd::{Wide, wide};
@@ -161,7 +162,7 @@ impl Rows {
     /// there is one.
     pub(crate) fn reach(&self, oldest: impl Iterator<Item = Option<usize>>) -> Option<usize> {
         let reach = |(rule, first): (&Rule, usize)| {
-            let start = self.starts(rule, std::iter::once(first)).next().unwrap_or(first);
+            let start = self.start(rule, first);
             if !rule.feature.takes_returns() {
                 return start;
             }
@@ -192,18 +193,14 @@ impl Rows {
         range.end <= self.rows().len() && self.price.count(range) == range.len()
     }
 
-    /// Where the last `days` rows up to each of `rows` begin, of those at most `history` calendar days older.
-    fn starts(&self, rule: &Rule, rows: impl Iterator<Item = usize>) -> impl Iterator<Item = usize> {
-        let (days, history) = (rule.days, rule.history);
-        rows.map(move |index| {
-            let from = self.rows()[index].day.minus_days(history);
-            let start = (index + 1).saturating_sub(days);
-            // Mostly none of them is too old.
-            match self.dates.get(start) {
-                Some(&oldest) if oldest >= from.0 => start,
-                _ => start + self.dates[start..index].partition_point(|&day| day < from.0),
-            }
-        })
+    /// Where the last `days` rows up to `row` begin, of those at most `history` calendar days older.
+    #[inline(always)]
+    fn start(&self, rule: &Rule, row: usize) -> usize {
+        let dates = &self.dates[(row + 1).saturating_sub(rule.days)..=row];
+        let from = Day(self.dates[row]).minus_days(rule.history).0;
+        // Mostly none of them is too old.
+        let old = if dates[0] >= from { 0 } else { dates.partition_point(|&day| day < from) };
+        row + 1 - dates.len() + old
     }
 }
 
@@ -265,8 +262,9 @@ impl Compute<'_> {
     #[inline(always)]
     fn rolling(&mut self) {
         let (rows, days, step) = (self.rows, self.rule.days, self.step);
-        let ends = (self.first..).step_by(step).take(self.out.len());
-        let starts: Vec<usize> = rows.starts(self.rule, ends).collect();
+        // Ranges are faster than steps.
+        let ends = (0..self.out.len()).map(|index| self.first + index * step);
+        let starts: Vec<usize> = ends.map(|end| rows.start(self.rule, end)).collect();
         let Some(&first) = starts.first() else { return };
         let reach = first..self.first + (self.out.len() - 1) * step + 1;
         let windows = Windows { starts: &starts, days, from: first, first: self.first, step };

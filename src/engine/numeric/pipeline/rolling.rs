@@ -2,15 +2,21 @@
 
 use std::ops::Range;
 
-/// A number per row, NaN where it is missing, and how many are missing before each row.
+use super::standard;
+
+/// A number per row, NaN where it is missing.
 #[derive(Debug)]
 pub(super) struct Column {
     pub(super) values: Vec<f64>,
+    /// How many are missing before each row, and in all; empty where none is.
     missing: Vec<u32>,
 }
 
 impl Column {
     pub(super) fn new(values: Vec<f64>) -> Self {
+        if standard::count(&values) == values.len() {
+            return Self { values, missing: Vec::new() };
+        }
         let mut missing = Vec::with_capacity(values.len() + 1);
         let mut count = 0;
         missing.push(count);
@@ -28,6 +34,9 @@ impl Column {
     /// Values that are there in `span`.
     #[inline(always)]
     pub(super) fn count(&self, span: &Range<usize>) -> usize {
+        if self.missing.is_empty() {
+            return span.len();
+        }
         span.len() - (self.missing[span.end] - self.missing[span.start]) as usize
     }
 
