@@ -83,10 +83,16 @@ SELECT p.issuer_id, p.as_of_date, jsonb_build_object('price_vol_63d', stddev(w.r
  GROUP BY 1, 2
 """
 NEIGHBOURS = """
-SELECT string_agg(replace(issuer_id, 'ISS_', ''), ' ' ORDER BY cosine DESC)
-  FROM (SELECT b.issuer_id, cosine_sim(a.vector, b.vector) AS cosine FROM v a JOIN v b ON a.issuer_id <> b.issuer_id
-         WHERE a.issuer_id = %s ORDER BY 2 DESC, 1 LIMIT 5) n
+SELECT string_agg(label, {separator} ORDER BY cosine DESC, issuer_id)
+  FROM (SELECT b.issuer_id, {label} AS label, cosine_sim(a.vector, b.vector) AS cosine FROM v a JOIN v b ON a.issuer_id <> b.issuer_id
+         WHERE a.issuer_id = %s ORDER BY 3 DESC, 1 LIMIT 5) n
 """
+TICKER = "replace(b.issuer_id, 'ISS_', '')"
+# Where there is no name that one would know, its sector tells what an issuer is.
+SECTOR = "b.issuer_id || ' ' || b.sector"
+# The first issuers of as many sectors as there are, then the second ones.
+SPREAD = """SELECT {label}, b.issuer_id FROM v b ORDER BY row_number() OVER (PARTITION BY b.sector ORDER BY b.issuer_id COLLATE "C"),
+    b.sector LIMIT %s"""
 
 
 class Quality:
@@ -255,14 +261,19 @@ def report(quality, day, market):
 
 
 def neighbours(quality, day):
-    """The five nearest of ten well-known names, published and v2, as rows of a second table."""
-    published, ours = {}, {}
-    for found, model in ((published, "joint-profile-core-v1"), (ours, JOINT)):
+    """The five nearest of ten well-known names, published and v2, as rows of a second table; of ten issuers from as many
+    sectors where none of these names is there."""
+    quality.measure(JOINED, model=JOINT, day=day)
+    known = {issuer for (issuer,) in quality.connection.execute("SELECT issuer_id FROM v").fetchall()}
+    names = [(name, f"ISS_{name}") for name in NAMES if f"ISS_{name}" in known]
+    label, separator = (TICKER, "' '") if names else (SECTOR, "', '")
+    names = names or quality.connection.execute(SPREAD.format(label=label), [len(NAMES)]).fetchall()
+    found = []
+    for model in ("joint-profile-core-v1", JOINT):
         quality.measure(JOINED, model=model, day=day)
-        for name in NAMES:
-            found[name] = (quality.one(NEIGHBOURS, f"ISS_{name}") or [None])[0]
-    if any(ours.values()):
-        quality.neighbours = [f"| {name} | {published[name] or ''} | {ours[name] or ''} |" for name in NAMES if ours[name]]
+        nearest = NEIGHBOURS.format(label=label, separator=separator)
+        found.append([(quality.one(nearest, issuer) or [None])[0] or "" for _, issuer in names])
+    quality.neighbours = [f"| {name} | {old} | {new} |" for (name, _), old, new in zip(names, *found, strict=True)]
 
 
 def main():
