@@ -212,6 +212,10 @@ fn engine_wording(error: &Error) -> Wording {
         Error::TooFewRows(_) | Error::NoVector(_) => Wording::code(ERRCODE_DATA_EXCEPTION),
         Error::NeedsMarket => Wording::code(ERRCODE_INVALID_PARAMETER_VALUE)
             .hint("Use backfill_numeric(), or num_window_embed(instrument_id, as_of, ...), which read the price table."),
+        Error::TooFewToFit { found: 0, .. } => Wording::code(ERRCODE_DATA_EXCEPTION).hint(
+            "A fit learns from rows up to its date: prices, named features, or the embeddings of texts, which \
+             backfill_profile_text() makes. Is there any of that date?",
+        ),
         Error::TooFewToFit { .. } => Wording::code(ERRCODE_DATA_EXCEPTION)
             .hint("Ask for fewer components, or fit on more entities or a longer window."),
         Error::WrongInputs { .. } => Wording::code(ERRCODE_WRONG_OBJECT_TYPE)

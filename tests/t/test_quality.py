@@ -239,7 +239,7 @@ def test_a_vector_does_not_depend_on_the_call(sp500):
     ("SELECT * FROM fit_embedding_model('x', 'num-regime-core-v2', '2018-12-31'::date, 63, 0)", "22023", "components must be between 1 and 384"),
     ("SELECT * FROM fit_embedding_model('x', 'num-regime-core-v2', '2018-12-31'::date, 63, 384)", "22000", "found 321 usable"),
     ("SELECT * FROM fit_embedding_model('num-regime-core-v1', 'num-regime-core-v2', '2018-12-31'::date, 63, 5)", "42710", "already exists"),
-    ("SELECT * FROM fit_embedding_model('x', 'text-profile-v1', '2018-12-31'::date)", "22000", "found 0 usable"),
+    ("SELECT * FROM fit_embedding_model('x', 'text-profile-v1', '2018-12-31'::date)", "22000", "found 0 usable vectors that vary, need at least 31\nHINT:  A fit learns"),
     ("SELECT num_window_embed('{1,2,3}'::float8[], '{1,2,3}'::float8[], 3, 'num-regime-core-v2')", "22023", "against a market"),
     ("SELECT backfill_numeric('2018-12-31'::date, 63, 'US_EQ', model_id => 'num-profile-core-v2')", "42809", "named features"),
     ("SELECT backfill_numeric_profile('2018-12-31'::date, model_id => 'num-regime-core-v2')", "42809", "windows of prices"),
