@@ -50,8 +50,8 @@ struct Rule {
     history: u32,
 }
 
-/// One column per channel, filled for the rows `done`; before that for every so many rows, where the first window asked for
-/// no others.
+/// One column per channel, filled for the rows `done`; before that for every so many rows, where only the last window was
+/// asked for and needs no others.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     done: Range<usize>,
@@ -116,7 +116,9 @@ impl Rows {
     pub(crate) fn values(&self, range: Range<usize>, step: usize) -> Ref<'_, Values> {
         if !self.values.borrow().has(&range, step) {
             let mut values = self.values.borrow_mut();
-            if step > 1 && values.done.is_empty() && values.sampled.is_none() {
+            // Rows behind the window are there for windows that end later.
+            let only = range.end == self.rows().len();
+            if step > 1 && only && values.done.is_empty() && values.sampled.is_none() {
                 self.fill(&range, step, &mut values.columns);
                 values.sampled = Some((range, step));
             } else {
@@ -368,7 +370,16 @@ mod tests {
     fn every_third_row_has_the_values_that_it_has_among_all() {
         let whole = rows();
         let last = whole.rows().len();
-        let sampled = rows_of(&SPEC.replace("\"max_gap_days\"", "\"every\": 3, \"max_gap_days\""));
+        let spec = SPEC.replace("\"max_gap_days\"", "\"every\": 3, \"max_gap_days\"");
+        let sampled = rows_of(&spec);
+        let first = last - 37;
+        let rows = (first..last).step_by(3);
+        let newest = sampled.values(first..last, 3);
+        for channel in 0..5 {
+            let (some, all) = (bits(&newest, channel), bits(&whole.values(0..last, 1), channel));
+            assert!(rows.clone().all(|row| some[row] == all[row]));
+        }
+        drop(newest);
         for (range, step) in
             [(90..100, 3), (64..71, 3), (62..101, 3), (5..6, 3), (100..last, 1), (1..last - 1, 3)]
         {
@@ -381,15 +392,18 @@ mod tests {
     }
 
     #[test]
-    fn of_every_third_row_no_other_is_computed_at_first() {
-        let rows = rows_of(&SPEC.replace("\"max_gap_days\"", "\"every\": 3, \"max_gap_days\""));
-        let values = rows.values(90..121, 3);
-        let there = |row: &usize| !values.column(0)[*row].is_nan();
-        let computed: Vec<usize> = (0..rows.rows().len()).filter(there).collect();
-        assert!(
-            computed.len() > 8 && computed.iter().all(|row| row % 3 == 0 && (90..121).contains(row)),
-            "{computed:?}"
-        );
+    fn of_every_third_row_no_other_is_computed_for_the_last_window() {
+        let spec = SPEC.replace("\"max_gap_days\"", "\"every\": 3, \"max_gap_days\"");
+        let computed = |end_before: usize| {
+            let rows = rows_of(&spec);
+            let end = rows.rows().len() - end_before;
+            let values = rows.values(end - 31..end, 3);
+            let computed = (end - 31..end).filter(|&row| !values.column(4)[row].is_nan());
+            computed.map(|row| row - (end - 31)).collect::<Vec<_>>()
+        };
+        let (last, earlier) = (computed(0), computed(5));
+        assert!(last.len() > 8 && last.iter().all(|place| place % 3 == 0), "{last:?}");
+        assert!(earlier.iter().any(|place| place % 3 != 0), "{earlier:?}");
     }
 
     #[test]
