@@ -20,7 +20,7 @@ need_debootstrap
 
 chroot_make "$suite" "$suite" ca-certificates git make \
     "postgresql-$major" "postgresql-server-dev-$major" "postgresql-client-$major" "postgresql-$major-cron" \
-    "postgresql-$major-pgvector" build-essential clang libclang-dev pkg-config libssl-dev python3 python3-venv shellcheck
+    "postgresql-$major-pgvector" build-essential clang libclang-dev pkg-config libssl-dev python3 python3-venv shellcheck strace
 dir=$(chroots_dir)/$suite
 
 own=$(chroots_dir)/$suite.work

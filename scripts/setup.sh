@@ -38,6 +38,8 @@ list_missing() {
     need python3 command -v python3
     need python3-venv python3 -c 'import venv, ensurepip'
     need shellcheck command -v shellcheck
+    # Tests look with it at what a backend opens, and slow it down.
+    need strace command -v strace
 }
 
 # pgvector, where Debian has a package of it (13 and later): without it, what needs it in tests and examples is skipped.
