@@ -227,9 +227,9 @@ pub struct Released<I> {
 struct ReleaseOnDrop;
 
 impl Drop for ReleaseOnDrop {
-    // Calls nothing of Postgres.
+    // Calls nothing of Postgres. All of it: many rows may have filled holes again that were given back before.
     fn drop(&mut self) {
-        release_memory();
+        release_all_memory();
     }
 }
 
