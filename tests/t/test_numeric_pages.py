@@ -155,7 +155,7 @@ def test_writers_side_by_side_leave_every_row_once_and_every_page_used(market, c
     assert_sound(db)
     # What is left of free pages takes the next rows: the table does not grow.
     free, before = unused(db), pages(db)
-    assert free >= 50, "those of the rows that were deleted"
+    assert free >= 30, "most of those of the rows that were deleted; a page that VACUUM gave away has rows of others, too"
     db.execute(OTHERS, [2 * free])
     assert pages(db) == before
 

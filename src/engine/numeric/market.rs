@@ -5,6 +5,7 @@
 
 use super::super::day::Day;
 use super::super::error::{Error, Result};
+use super::super::linear::map_all;
 use super::super::logarithm::ln_lanes;
 use super::super::simd::{Wide, wide};
 use super::series::{PriceSeries, Row};
@@ -17,7 +18,7 @@ const DAY_BYTES: usize = 4 + 4 + 16 + 16;
 
 /// A price that a return can be taken from.
 pub(crate) fn usable(price: f64) -> bool {
-    price.is_finite() && price > 0.0
+    price > 0.0 && price < f64::INFINITY
 }
 
 /// A rounded return as a number.
@@ -26,27 +27,31 @@ pub(crate) fn as_number(rounded: i128) -> f64 {
     i64::try_from(rounded).map_or_else(|_| rounded as f64, |rounded| rounded as f64) * UNIT
 }
 
-/// The rows that have a return: the previous usable row lies at most `max_gap_days` calendar days earlier. Index of
-/// each, ascending, and its return, `ln(price / previous)` in units of `2^-40`, to the nearest.
-pub(crate) fn returns(rows: &[Row], max_gap_days: u32) -> impl Iterator<Item = (usize, i64)> {
-    let (mut indices, mut values) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+/// Log return of each row, `ln(price / previous)` to the nearest multiple of [`UNIT`]; NaN where there is none: the
+/// previous usable row must lie at most `max_gap_days` calendar days earlier.
+pub(crate) fn returns(rows: &[Row], max_gap_days: u32) -> Vec<f64> {
+    let mut values = vec![f64::NAN; rows.len()];
     let mut previous: Option<&Row> = None;
-    for (index, row) in rows.iter().enumerate() {
+    for (row, value) in rows.iter().zip(&mut values) {
         if !usable(row.price) {
             continue;
         }
         let near = |before: &&Row| i64::from(row.day.0) - i64::from(before.day.0) <= i64::from(max_gap_days);
         if let Some(before) = previous.filter(near) {
-            indices.push(index);
-            values.push(row.price / before.price);
+            *value = row.price / before.price;
         }
         previous = Some(row);
     }
     wide(Rounded(&mut values));
-    indices.into_iter().zip(values.into_iter().map(|value| value as i64))
+    values
 }
 
-/// Ratios of prices to their logarithms in units of `2^-40`, to the nearest.
+/// A return in units; exact, as it was rounded to one.
+fn units(rounded: f64) -> i64 {
+    (rounded / UNIT) as i64
+}
+
+/// Ratios of prices to their logarithms, to the nearest unit.
 struct Rounded<'a>(&'a mut [f64]);
 
 impl Wide for Rounded<'_> {
@@ -54,8 +59,11 @@ impl Wide for Rounded<'_> {
 
     #[inline(always)]
     fn run(self) {
+        /// As many units as the sums can take.
+        const MOST: f64 = i64::MAX as f64;
         ln_lanes(self.0);
-        self.0.iter_mut().for_each(|value| *value = (*value / UNIT).round_ties_even());
+        // A zero has no sign.
+        map_all(self.0, |value| ((value / UNIT).round_ties_even().clamp(-MOST, MOST) + 0.0) * UNIT);
     }
 }
 
@@ -88,9 +96,12 @@ impl MarketSums {
         let rows = series.rows();
         // Series of one market have nearly the same days: the next one is mostly where it is expected.
         let mut expected = 0;
-        for (index, rounded) in returns(rows, max_gap_days) {
-            let squared = i128::from(rounded) * i128::from(rounded);
-            let found = DaySums { day: rows[index].day, count: 1, sum: rounded.into(), squares: squared };
+        for (row, value) in rows.iter().zip(returns(rows, max_gap_days)) {
+            if value.is_nan() {
+                continue;
+            }
+            let rounded = i128::from(units(value));
+            let found = DaySums { day: row.day, count: 1, sum: rounded, squares: rounded * rounded };
             self.merge_day(found, &mut expected)?;
         }
         Ok(())
@@ -254,11 +265,12 @@ impl MarketDay {
         Self { day: sums.day, count: sums.count, sum: sums.sum, spread: spread.max(0.0), dispersion: 1.0 }
     }
 
-    /// Mean return of the universe without the instrument whose own return is `own`, if it belongs to it.
-    pub(crate) fn mean_of_others(&self, own: Option<i64>) -> f64 {
-        let (count, sum) = match own {
-            Some(own) => (self.count.saturating_sub(1), self.sum - i128::from(own)),
-            None => (self.count, self.sum),
+    /// Mean return of the universe without the instrument whose own return, as [`returns`] has it, is `own`; NaN where it
+    /// has none or does not belong to it.
+    pub(crate) fn mean_of_others(&self, own: f64) -> f64 {
+        let (count, sum) = match own.is_nan() {
+            false => (self.count.saturating_sub(1), self.sum - i128::from(units(own))),
+            true => (self.count, self.sum),
         };
         if count == 0 { 0.0 } else { as_number(sum) / f64::from(count) }
     }
@@ -354,8 +366,8 @@ mod tests {
         let returns = [1.1f64.ln(), 0.9f64.ln(), 0.0];
         let mean = returns.iter().sum::<f64>() / 3.0;
         let day = window.days[0];
-        assert!((day.mean_of_others(None) - mean).abs() < 1e-11);
-        assert!((day.mean_of_others(Some(0)) - (returns[0] + returns[1]) / 2.0).abs() < 1e-11);
+        assert!((day.mean_of_others(f64::NAN) - mean).abs() < 1e-11);
+        assert!((day.mean_of_others(0.0) - (returns[0] + returns[1]) / 2.0).abs() < 1e-11);
         let variance = returns.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / 3.0;
         assert!((day.dispersion - variance.sqrt()).abs() < 1e-9);
     }
@@ -364,8 +376,8 @@ mod tests {
     fn one_instrument_alone_has_no_others_and_no_dispersion() {
         let only = series(&[(0, 1.0), (1, 1.1)]);
         let window = sums(std::slice::from_ref(&only)).window(Day(0), Day(1), 5, 5.0).unwrap();
-        let own = returns(only.rows(), 10).map(|(_, rounded)| rounded).next();
-        assert!(own.is_some());
+        let own = returns(only.rows(), 10)[1];
+        assert!(own > 0.0);
         assert_eq!(window.days[0].mean_of_others(own), 0.0);
         assert_eq!(window.days[0].dispersion, 1.0);
     }
@@ -373,11 +385,20 @@ mod tests {
     #[test]
     fn gaps_and_unusable_prices_give_no_return() {
         let series = series(&[(0, 1.0), (1, f64::NAN), (2, 0.0), (3, -1.0), (4, 2.0), (15, 2.0), (16, 4.0)]);
-        let found: Vec<_> = returns(series.rows(), 10)
-            .map(|(index, rounded)| (series.rows()[index].day.0, rounded))
-            .collect();
-        let expected = (libm::log(2.0) / UNIT).round_ties_even() as i64;
+        let returns = returns(series.rows(), 10);
+        let days = series.rows().iter().map(|row| row.day.0);
+        let found: Vec<_> = days.zip(returns).filter(|(_, value)| !value.is_nan()).collect();
+        let expected = (libm::log(2.0) / UNIT).round_ties_even() * UNIT;
         assert_eq!(found, [(4, expected), (16, expected)]);
+    }
+
+    #[test]
+    fn returns_beyond_all_numbers_are_as_large_as_sums_can_take() {
+        let series = series(&[(0, 1e-300), (1, 1e300), (2, 1e-300), (3, 1e-300)]);
+        let found = returns(series.rows(), 10);
+        assert!(found[0].is_nan());
+        assert_eq!(found[1..].iter().map(|&value| units(value)).collect::<Vec<_>>(), [i64::MAX, i64::MIN, 0]);
+        assert!(found[3].is_sign_positive());
     }
 
     #[test]

@@ -321,7 +321,8 @@ impl<'a> PipelineRows<'a> {
         others.resize(self.rows.rows().len(), f64::NAN);
         let fill = |known: &mut f64, row: usize, day: &MarketDay| {
             if known.is_nan() {
-                *known = day.mean_of_others(self.rows.returns[row].filter(|_| self.in_universe));
+                let own = if self.in_universe { self.rows.log_return(row) } else { f64::NAN };
+                *known = day.mean_of_others(own);
             }
         };
         means.clear();

@@ -4,10 +4,10 @@ use std::cell::{Ref, RefCell};
 use std::ops::Range;
 
 use super::super::super::day::Day;
-use super::super::super::linear::map_all;
+use super::super::super::linear::{map_all, map_with};
 use super::super::super::logarithm::ln_lanes;
 use super::super::super::simd::{Wide, wide};
-use super::super::market::{as_number, returns, usable};
+use super::super::market::{returns, usable};
 use super::super::series::{PriceSeries, ROW_BYTES, Row};
 use super::rolling::{Column, Windows, higher, lower};
 use super::spec::{Channel, DayFeature, PipelineSpec};
@@ -31,8 +31,6 @@ pub(crate) struct Rows {
     row_bytes: usize,
     /// Day of each row, side by side for fast loops.
     pub(crate) dates: Vec<i32>,
-    /// Log return of each row in units of the market's sums; absent where there is none.
-    pub(crate) returns: Vec<Option<i64>>,
     price: Column,
     volume: Column,
     log_return: Column,
@@ -78,16 +76,11 @@ impl Values {
 impl Rows {
     /// Takes a sorted series.
     pub(crate) fn new(series: PriceSeries, spec: &PipelineSpec) -> Self {
-        let mut known = vec![None; series.len()];
-        for (index, rounded) in returns(series.rows(), spec.window.max_gap_days) {
-            known[index] = Some(rounded);
-        }
         let rows = series.rows();
         let row_bytes = if spec.takes_volume() { ROW_BYTES } else { ROW_BYTES - size_of::<f64>() };
         let mut packed = vec![0; rows.len() * row_bytes];
         rows.iter().zip(packed.chunks_exact_mut(row_bytes)).for_each(|(row, slot)| row.pack(slot));
         let positive = |value: f64| if usable(value) { value } else { f64::NAN };
-        let number = |rounded: &Option<i64>| rounded.map_or(f64::NAN, |rounded| as_number(rounded.into()));
         let rule = |channel: &Channel| Rule {
             channel: *channel,
             feature: channel.feature,
@@ -97,7 +90,7 @@ impl Rows {
         Self {
             price: Column::new(rows.iter().map(|row| positive(row.price)).collect()),
             volume: Column::new(rows.iter().map(|row| positive(row.volume)).collect()),
-            log_return: Column::new(known.iter().map(number).collect()),
+            log_return: Column::new(returns(rows, spec.window.max_gap_days)),
             rules: spec.channels.iter().map(rule).collect(),
             values: RefCell::new(Values {
                 columns: vec![vec![f64::NAN; rows.len()]; spec.channels.len()],
@@ -107,7 +100,6 @@ impl Rows {
             series,
             packed,
             row_bytes,
-            returns: known,
         }
     }
 
@@ -170,7 +162,7 @@ impl Rows {
             }
             // The first return is taken from the usable row before it.
             let returned = (start..=first).find(|&row| self.is_usable(row));
-            let returned = returned.filter(|&row| self.returns[row].is_some());
+            let returned = returned.filter(|&row| !self.log_return(row).is_nan());
             returned
                 .and_then(|row| (0..row).rev().find(|&row| self.is_usable(row)))
                 .unwrap_or(start)
@@ -185,6 +177,11 @@ impl Rows {
         self.series.rows()
     }
 
+    /// Log return of row `index`, as [`returns`] has it; NaN where there is none.
+    pub(crate) fn log_return(&self, index: usize) -> f64 {
+        self.log_return.at(index)
+    }
+
     /// Whether row `index` has a price that a return can be taken from.
     pub(crate) fn is_usable(&self, index: usize) -> bool {
         !self.price.at(index).is_nan()
@@ -193,6 +190,22 @@ impl Rows {
     /// Whether all rows of `range` have one.
     pub(crate) fn are_usable(&self, range: &Range<usize>) -> bool {
         range.end <= self.rows().len() && self.price.count(range) == range.len()
+    }
+
+    /// Where the windows of every `step`-th of the rows `ends` begin; nothing where each has all of its days.
+    #[inline(always)]
+    fn starts(&self, rule: &Rule, ends: Range<usize>, step: usize) -> Option<Vec<usize>> {
+        if ends.start + 1 >= rule.days {
+            let newest = &self.dates[ends.clone()];
+            let oldest = &self.dates[ends.start + 1 - rule.days..];
+            let distances =
+                newest.iter().zip(oldest).map(|(newest, oldest)| newest.wrapping_sub(*oldest) as u32);
+            // Without a way out the loop takes several at a time.
+            if distances.fold(true, |even, distance| even & (distance <= rule.history)) {
+                return None;
+            }
+        }
+        Some(ends.step_by(step).map(|end| self.start(rule, end)).collect())
     }
 
     /// Where the last `days` rows up to `row` begin, of those at most `history` calendar days older.
@@ -264,52 +277,57 @@ impl Compute<'_> {
     #[inline(always)]
     fn rolling(&mut self) {
         let (rows, days, step) = (self.rows, self.rule.days, self.step);
-        // Ranges are faster than steps.
-        let ends = (0..self.out.len()).map(|index| self.first + index * step);
-        let starts: Vec<usize> = ends.map(|end| rows.start(self.rule, end)).collect();
-        let Some(&first) = starts.first() else { return };
-        let reach = first..self.first + (self.out.len() - 1) * step + 1;
-        let windows = Windows { starts: &starts, days, from: first, first: self.first, step };
+        if self.out.is_empty() {
+            return;
+        }
+        let end = self.first + (self.out.len() - 1) * step + 1;
+        let starts = rows.starts(self.rule, self.first..end, step);
+        let windows = Windows { starts, days, first: self.first, step };
+        let reach = windows.start(0)..end;
         match self.rule.feature {
             DayFeature::RealisedVolatility => {
                 windows.means(&rows.log_return, reach, |r| r * r, self.out);
-                self.out.iter_mut().for_each(|mean| *mean = at_least((YEAR * *mean).sqrt(), 1e-4));
+                map_all(self.out, |mean| at_least((YEAR * mean).sqrt(), 1e-4));
                 ln_lanes(self.out);
             }
             DayFeature::Drawdown => {
-                let high = windows.extremes(&rows.price, reach, 0.0, higher);
+                let mut high = vec![0.0; self.out.len()];
+                windows.extremes(&rows.price, reach, 0.0, higher, &mut high);
                 self.pick(&rows.price);
-                self.out.iter_mut().zip(&high).for_each(|(out, high)| *out /= high);
+                map_with(self.out, &high, |price, high| price / high);
                 ln_lanes(self.out);
             }
             DayFeature::Range => {
-                let low = windows.extremes(&rows.price, reach.clone(), f64::INFINITY, lower);
-                let high = windows.extremes(&rows.price, reach, 0.0, higher);
-                self.out
-                    .iter_mut()
-                    .zip(low.iter().zip(&high))
-                    .for_each(|(out, (low, high))| *out = high / low);
+                let mut low = vec![0.0; self.out.len()];
+                windows.extremes(&rows.price, reach.clone(), f64::INFINITY, lower, &mut low);
+                windows.extremes(&rows.price, reach, 0.0, higher, self.out);
+                map_with(self.out, &low, |high, low| high / low);
                 ln_lanes(self.out);
-                self.out.iter_mut().for_each(|range| *range = at_least(*range, 1e-3));
+                map_all(self.out, |range| at_least(range, 1e-3));
                 ln_lanes(self.out);
             }
             DayFeature::Amihud => {
                 windows.means(&rows.log_return, reach.clone(), f64::abs, self.out);
-                self.out.iter_mut().for_each(|moved| *moved = at_least(*moved, 1e-6));
+                map_all(self.out, |moved| at_least(moved, 1e-6));
                 ln_lanes(self.out);
                 let mut traded = vec![0.0; self.out.len()];
                 if step > 1 {
                     windows.means_each(|row| rows.price.at(row) * rows.volume.at(row), &mut traded);
                 } else {
-                    let pairs =
-                        rows.price.values[reach.clone()].iter().zip(&rows.volume.values[reach.clone()]);
-                    let product = Column::new(pairs.map(|(price, volume)| price * volume).collect());
-                    let starts: Vec<usize> = starts.iter().map(|start| start - first).collect();
-                    let windows = Windows { from: 0, starts: &starts, days, first: self.first - first, step };
-                    windows.means(&product, 0..reach.len(), |product| product, &mut traded);
+                    let mut product = rows.price.values[reach.clone()].to_vec();
+                    map_with(&mut product, &rows.volume.values[reach.clone()], |price, volume| {
+                        price * volume
+                    });
+                    let product = Column::new(product);
+                    windows.since(reach.start).means(
+                        &product,
+                        0..reach.len(),
+                        |product| product,
+                        &mut traded,
+                    );
                 }
                 ln_lanes(&mut traded);
-                self.out.iter_mut().zip(&traded).for_each(|(moved, traded)| *moved -= traded);
+                map_with(self.out, &traded, |moved, traded| moved - traded);
             }
             _ => self.out.fill(f64::NAN),
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::super::super::linear::{map_all, map_with};
 use super::standard;
 
 /// A number per row, NaN where it is missing.
@@ -48,24 +49,45 @@ impl Column {
     }
 }
 
-/// Rows that features roll over: the window of row `first + i * step` begins at `starts[i]` and ends with that row.
-pub(super) struct Windows<'s> {
-    pub(super) starts: &'s [usize],
+/// Rows that features roll over: the window of row `first + i * step` ends with that row.
+pub(super) struct Windows {
+    /// Where each window begins; nothing where each has all of its `days` rows.
+    pub(super) starts: Option<Vec<usize>>,
     pub(super) days: usize,
-    /// Row that the first number of what is rolled over is of.
-    pub(super) from: usize,
     pub(super) first: usize,
     pub(super) step: usize,
 }
 
-impl Windows<'_> {
+impl Windows {
+    /// The first row of window `index`.
+    #[inline(always)]
+    pub(super) fn start(&self, index: usize) -> usize {
+        match &self.starts {
+            Some(starts) => starts[index],
+            None => self.first + index * self.step + 1 - self.days,
+        }
+    }
+
     /// The rows of window `index`.
     #[inline(always)]
     fn span(&self, index: usize) -> Range<usize> {
-        self.starts[index]..self.first + index * self.step + 1
+        self.start(index)..self.first + index * self.step + 1
+    }
+
+    /// The same windows over the rows from `row` on.
+    pub(super) fn since(self, row: usize) -> Self {
+        let starts = self.starts.map(|starts| starts.into_iter().map(|start| start - row).collect());
+        Self { starts, first: self.first - row, ..self }
+    }
+
+    /// Whether every window has a value on each of its days.
+    #[inline(always)]
+    fn are_full(&self, column: &Column) -> bool {
+        self.starts.is_none() && column.missing.is_empty()
     }
 
     /// Mean of `f` over the values of each window that are there, in order; NaN when fewer than half of the days are.
+    /// `reach`: the rows of all windows.
     #[inline(always)]
     pub(super) fn means(
         &self,
@@ -77,9 +99,14 @@ impl Windows<'_> {
         if self.step > 1 {
             return self.means_each(|row| f(column.values[row]), out);
         }
-        let values = column.values[reach].iter().map(|&value| if value.is_nan() { 0.0 } else { f(value) });
-        let values: Vec<f64> = values.collect();
-        self.sums(&values, out);
+        let from = reach.start;
+        let mut values = column.values[reach].to_vec();
+        map_all(&mut values, |value| if value.is_nan() { 0.0 } else { f(value) });
+        self.sums(&values, from, out);
+        if self.are_full(column) {
+            let days = self.days as f64;
+            return map_all(out, |sum| sum / days);
+        }
         for (index, sum) in out.iter_mut().enumerate() {
             let window = self.span(index);
             let count = column.count(&window) as f64;
@@ -102,8 +129,8 @@ impl Windows<'_> {
         }
     }
 
-    /// What `take` picks of the values of each window, such as the highest; NaN when fewer than half of the days are
-    /// there. `none` is picked over nothing; the order in which values are taken must not matter.
+    /// What `take` picks of the values of each window, such as the highest, into `out`; NaN when fewer than half of the
+    /// days are there. `none` is picked over nothing; the order in which values are taken must not matter.
     #[inline(always)]
     pub(super) fn extremes(
         &self,
@@ -111,58 +138,58 @@ impl Windows<'_> {
         reach: Range<usize>,
         none: f64,
         take: impl Fn(f64, f64) -> f64,
-    ) -> Vec<f64> {
-        let known = column.values[reach].iter().map(|&value| if value.is_nan() { none } else { value });
-        let known: Vec<f64> = known.collect();
-        let mut out = vec![none; self.starts.len()];
-        self.picks(&known, none, take, &mut out);
+        out: &mut [f64],
+    ) {
+        let from = reach.start;
+        let mut known = column.values[reach].to_vec();
+        map_all(&mut known, |value| if value.is_nan() { none } else { value });
+        self.picks(&known, from, none, take, out);
+        if self.are_full(column) {
+            return;
+        }
         for (index, slot) in out.iter_mut().enumerate() {
             if !column.is_half(&self.span(index), self.days) {
                 *slot = f64::NAN;
             }
         }
-        out
     }
 
     /// Where the windows from `index` on end that have as many rows as its own, so that they lie side by side, and how
-    /// many these are.
+    /// many these are; there are `count` windows.
     #[inline(always)]
-    fn alike(&self, index: usize) -> (usize, usize) {
-        let (start, step) = (self.starts[index], self.step);
+    fn alike(&self, index: usize, count: usize) -> (usize, usize) {
+        let Some(starts) = &self.starts else { return (count, self.days) };
+        let (start, step) = (starts[index], self.step);
         let sides = (0..).map(|beside| start + beside * step);
-        let beside = self.starts[index..].iter().zip(sides).take_while(|(own, side)| *own == side);
+        let beside = starts[index..].iter().zip(sides).take_while(|(own, side)| *own == side);
         (index + beside.count(), self.span(index).len())
     }
 
-    /// Sum of each window, oldest value first.
+    /// Sum of each window, oldest value first; `values` begin with row `from`.
     #[inline(always)]
-    fn sums(&self, values: &[f64], out: &mut [f64]) {
+    fn sums(&self, values: &[f64], from: usize, out: &mut [f64]) {
         let mut index = 0;
         while index < out.len() {
-            let (end, rows) = self.alike(index);
-            let from = self.starts[index] - self.from;
+            let (end, rows) = self.alike(index, out.len());
+            let first = self.start(index) - from;
             let sums = &mut out[index..end];
             sums.fill(0.0);
-            for row in from..from + rows {
-                if self.step == 1 {
-                    sums.iter_mut().zip(&values[row..]).for_each(|(sum, value)| *sum += value);
-                } else {
-                    let values = values[row..].iter().step_by(self.step);
-                    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-                }
+            for row in first..first + rows {
+                map_with(sums, &values[row..], |sum, value| sum + value);
             }
             index = end;
         }
     }
 
-    /// What `take` picks of each window: of spans twice as long each time, then of two that cover the window.
+    /// What `take` picks of each window: of spans twice as long each time, then of two that cover the window. `values`
+    /// begin with row `from`.
     #[inline(always)]
-    fn picks(&self, values: &[f64], none: f64, take: impl Fn(f64, f64) -> f64, out: &mut [f64]) {
+    fn picks(&self, values: &[f64], from: usize, none: f64, take: impl Fn(f64, f64) -> f64, out: &mut [f64]) {
         let mut index = 0;
         while index < out.len() {
-            let (end, rows) = self.alike(index);
-            let from = self.starts[index] - self.from;
-            let mut picked = values[from..from + rows + (end - index - 1) * self.step].to_vec();
+            let (end, rows) = self.alike(index, out.len());
+            let first = self.start(index) - from;
+            let mut picked = values[first..first + rows + (end - index - 1) * self.step].to_vec();
             let mut covered = 1;
             while covered * 2 <= rows {
                 for place in 0..picked.len() - covered {
@@ -171,9 +198,14 @@ impl Windows<'_> {
                 covered *= 2;
             }
             let behind = &picked[rows - covered..];
-            let pairs = picked.iter().zip(behind).step_by(self.step);
-            let slots = out[index..end].iter_mut().zip(pairs);
-            slots.for_each(|(slot, (&older, &newer))| *slot = take(take(none, older), newer));
+            if self.step == 1 {
+                let slots = out[index..end].iter_mut().zip(picked.iter().zip(behind));
+                slots.for_each(|(slot, (&older, &newer))| *slot = take(take(none, older), newer));
+            } else {
+                let pairs = picked.iter().zip(behind).step_by(self.step);
+                let slots = out[index..end].iter_mut().zip(pairs);
+                slots.for_each(|(slot, (&older, &newer))| *slot = take(take(none, older), newer));
+            }
             index = end;
         }
     }
