@@ -13,6 +13,7 @@ use crate::engine::fit::Components;
 use crate::engine::named::NamedSpec;
 use crate::engine::numeric::Recipe;
 use crate::engine::numeric::pipeline::Projection;
+use crate::pg::ffi::row::Row;
 use crate::pg::ffi::transaction::RunningCommand;
 use crate::pg::projection;
 use crate::pg::report::Fault;
@@ -58,7 +59,8 @@ pub fn spec_json(model_id: &str, modality: &'static str) -> Result<String, Fault
          WHERE m.model_id OPERATOR(pg_catalog.=) $1",
         schema()?
     );
-    let found = select_kept(&sql, &[model_id], |row| Ok((required(row.text(1)?)?, required(row.text(2)?)?)))?;
+    let read = |row: &Row<'_>| Ok((required(row.text(1)?)?, required(row.text(2)?)?));
+    let found = select_kept(&sql, &[model_id.into()], read)?.pop();
     match found {
         Some((found, spec)) if found == modality => Ok(spec),
         Some((found, _)) => {

@@ -37,19 +37,18 @@ thread_local! {
     static PLANS: ManuallyDrop<RefCell<Plans>> = ManuallyDrop::new(RefCell::new(HashMap::new()));
 }
 
-/// As [`select_first`], for what every call of a function asks: planned once in a session. Arguments are texts.
+/// As [`select`], for what every call of a function asks: planned once in a session. `sql` is one of few texts.
 pub fn select_kept<T>(
     sql: &str,
-    args: &[&str],
+    args: &[DatumWithOid<'_>],
     mut map: impl FnMut(&Row<'_>) -> Result<T, Fault>,
-) -> Result<Option<T>, Fault> {
+) -> Result<Vec<T>, Fault> {
     let known = PLANS.with(|plans| plans.try_borrow().ok()?.get(sql).cloned());
-    let values: Vec<DatumWithOid<'_>> = args.iter().map(|&text| text.into()).collect();
     Spi::connect(|client| {
         let plan = match known {
             Some(plan) => plan,
             None => {
-                let types = vec![PgBuiltInOids::TEXTOID.oid(); args.len()];
+                let types: Vec<PgOid> = args.iter().map(|given| given.oid().into()).collect();
                 let plan = Rc::new(keep_code(|| client.prepare(sql, &types))?.keep());
                 PLANS.with(|plans| {
                     if let Ok(mut plans) = plans.try_borrow_mut() {
@@ -59,8 +58,8 @@ pub fn select_kept<T>(
                 plan
             }
         };
-        let table = keep_code(|| client.select(&*plan, Some(1), &values))?;
-        Rows::of(&table).next().map(|row| map(&row)).transpose()
+        let table = keep_code(|| client.select(&*plan, None, args))?;
+        Rows::of(&table).map(|row| map(&row)).collect()
     })
 }
 

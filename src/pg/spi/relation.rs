@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use super::query::{required, select, select_first};
+use super::query::{required, select_kept};
 use crate::pg::ffi::regclass::Regclass;
 use crate::pg::report::Fault;
 
@@ -36,8 +36,8 @@ impl Relation {
                    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
                    WHERE c.oid OPERATOR(pg_catalog.=) $1";
         let found =
-            select_first(sql, &[oid.into()], |row| Ok((required(row.text(1)?)?, required(row.text(2)?)?)))?;
-        let Some((sql, kind)) = found else { return Err(missing) };
+            select_kept(sql, &[oid.into()], |row| Ok((required(row.text(1)?)?, required(row.text(2)?)?)))?;
+        let Some((sql, kind)) = found.into_iter().next() else { return Err(missing) };
         if !["r", "p", "v", "m", "f"].contains(&kind.as_str()) {
             return Err(Fault::WrongRelationKind { name: sql, argument });
         }
@@ -68,7 +68,7 @@ impl Relation {
                    FROM pg_catalog.pg_index i \
                    WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisunique AND i.indisvalid \
                      AND i.indimmediate AND i.indpred IS NULL";
-        let keys = select(sql, &[self.oid.into()], |row| required(row.text(1)?))?;
+        let keys = select_kept(sql, &[self.oid.into()], |row| required(row.text(1)?))?;
         let parts = |key: &String| {
             let mut parts: Vec<String> = key.split('\u{1}').map(plain).collect();
             parts.sort_unstable();
@@ -91,5 +91,5 @@ fn columns_of(oid: pg_sys::Oid) -> Result<Vec<(String, bool)>, Fault> {
     let sql = "SELECT a.attname::pg_catalog.text, a.attgenerated::pg_catalog.text FROM pg_catalog.pg_attribute a \
                WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attnum OPERATOR(pg_catalog.>) 0 \
                  AND NOT a.attisdropped";
-    select(sql, &[oid.into()], |row| Ok((required(row.text(1)?)?, !required(row.text(2)?)?.is_empty())))
+    select_kept(sql, &[oid.into()], |row| Ok((required(row.text(1)?)?, !required(row.text(2)?)?.is_empty())))
 }

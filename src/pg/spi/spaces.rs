@@ -2,7 +2,7 @@
 
 use super::extension::schema;
 use super::models;
-use super::query::{execute, required, select};
+use super::query::{execute, required, select, select_kept};
 use crate::engine::Error;
 use crate::engine::joint::space::{EntityType, Fusion, Space, Table};
 use crate::pg::report::{Fault, JointFault};
@@ -71,7 +71,7 @@ fn read(condition: &str, args: &[pgrx::datum::DatumWithOid<'_>]) -> Result<Vec<S
          FROM {}.embed_spaces s WHERE {condition} ORDER BY s.entity_type COLLATE \"C\"",
         schema()?
     );
-    select(&sql, args, |row| {
+    select_kept(&sql, args, |row| {
         let text = |column| required(row.text(column)?);
         let entity_type = EntityType::parse(&text(3)?)?;
         Ok(SpaceRow {
