@@ -1,13 +1,17 @@
 //! Which texts wait, who runs, and who rides along: the decisions of dynamic batching ([`super::batching`]).
 //!
 //! At most as many runs go on at once as there are processors; texts that come meanwhile wait on the [`Board`], and whoever
-//! may run next takes some of the others along. It has a fixed size and no pointers, so that it can lie in memory that
-//! processes share, behind a lock of theirs.
+//! may run next takes some of the others along, or first waits a moment for those who are about to come. It has a fixed size
+//! and no pointers, so that it can lie in memory that processes share, behind a lock of theirs.
 //!
 //! Whatever happens to a process, [`Board::leave`] takes back all that it had to do with the board: its text, its right to
 //! run, and the texts that it took along, which wait again.
 
 #![forbid(unsafe_code)]
+
+mod gather;
+
+use gather::Gathering;
 
 /// Texts that can wait at a time; further ones run at once and alone.
 pub const SEATS: usize = 64;
@@ -125,6 +129,7 @@ pub struct Board {
     limit: usize,
     tickets: u64,
     tally: Tally,
+    gathering: Gathering,
     seats: [Seat; SEATS],
 }
 
@@ -132,11 +137,19 @@ impl Board {
     /// A board for at most `limit` runs at once, at least one.
     pub fn new(limit: usize) -> Self {
         let limit = limit.clamp(1, MAX_RUNS);
-        Board { runners: [0; MAX_RUNS], limit, tickets: 0, tally: Tally::default(), seats: [EMPTY; SEATS] }
+        Board {
+            runners: [0; MAX_RUNS],
+            limit,
+            tickets: 0,
+            tally: Tally::default(),
+            gathering: Gathering::NONE,
+            seats: [EMPTY; SEATS],
+        }
     }
 
     /// A text comes. A process has one at a time.
     pub fn arrive(&mut self, process: Process, offer: &Offer<'_>) -> Arrival {
+        self.gathering.came();
         if self.begin_run(process) {
             return Arrival::Run;
         }
@@ -167,6 +180,53 @@ impl Board {
         found
     }
 
+    /// Whether `process`, which may run, had better wait until [`Board::gathered`] names it: there are more texts than runs, and
+    /// those who got a vector a moment ago are coming back with the next. One process at a time waits so.
+    pub fn gathers(&mut self, process: Process) -> bool {
+        if self.crowd() > self.limit {
+            self.gathering.begin(process);
+        }
+        if self.gathering.by() != Some(process) {
+            return false;
+        }
+        if self.is_complete() {
+            self.gathering.complete();
+            return false;
+        }
+        true
+    }
+
+    /// Who waited for others and need not any more.
+    pub fn gathered(&self) -> Option<Process> {
+        self.gathering.by().filter(|_| self.is_complete())
+    }
+
+    /// `process` waits for others no more, whoever has come.
+    pub fn give_up(&mut self, process: Process) {
+        self.gathering.give_up(process);
+    }
+
+    /// Whether as many wait as are a run's share, or nobody else is expected.
+    fn is_complete(&self) -> bool {
+        self.gathering.away == 0 || self.count_in(|state| state == State::Waiting) + 1 >= self.share()
+    }
+
+    /// Processes that have to do with the board: they run, wait or ride, or are expected back.
+    fn crowd(&self) -> usize {
+        let running = self.runners.iter().filter(|&&runner| runner != 0).count();
+        let seated = self.count_in(|state| matches!(state, State::Waiting | State::Taken(_)));
+        running + seated + self.gathering.away
+    }
+
+    /// Texts of one run when all runs have the same.
+    fn share(&self) -> usize {
+        self.crowd().div_ceil(self.limit)
+    }
+
+    fn count_in(&self, matches: impl Fn(State) -> bool) -> usize {
+        self.seats.iter().filter(|seat| matches(seat.state)).count()
+    }
+
     /// Texts that ride along with `offer`, by seat, oldest first: as many as are this run's share of those that wait, within
     /// the tokens of a batch, of like length.
     pub fn take_along(&mut self, process: Process, offer: &Offer<'_>) -> Vec<(usize, Vec<u32>)> {
@@ -175,7 +235,7 @@ impl Board {
             self.seats.iter().enumerate().filter(|(_, seat)| alike(seat)).map(|(at, _)| at).collect();
         waiting.sort_unstable_by_key(|&at| self.seats.get(at).map(|seat| seat.ticket));
         // The others are left for the runs that end next: with many processors, soon.
-        let share = waiting.len().div_ceil(self.limit.div_ceil(2));
+        let share = waiting.len().div_ceil(self.limit.div_ceil(2)).min(self.share().saturating_sub(1));
         let (mut longest, mut real) = (offer.ids.len(), offer.ids.len());
         let mut taken: Vec<(usize, Vec<u32>)> = Vec::with_capacity(share);
         for at in waiting {
@@ -214,8 +274,9 @@ impl Board {
         })
     }
 
-    /// Counts a run of `texts` that ended well.
+    /// Counts a run of `texts` that ended well; the processes whose they are may come back with more.
     pub fn count(&mut self, texts: usize) {
+        self.gathering.served(texts);
         let texts = texts as u64;
         self.tally.runs = self.tally.runs.saturating_add(1);
         self.tally.texts = self.tally.texts.saturating_add(texts);
@@ -225,6 +286,7 @@ impl Board {
     /// `process` has no more to do with the board: its text is gone, those that it took along wait again, and if it ran, others
     /// may. Answers whose turn it is now, who are to be woken. Does nothing for a process that is not there.
     pub fn leave(&mut self, process: Process) -> Vec<Process> {
+        self.gathering.give_up(process);
         for seat in &mut self.seats {
             seat.state = match seat.state {
                 State::Taken(by) if by == process => State::Waiting,

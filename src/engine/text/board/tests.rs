@@ -32,17 +32,100 @@ fn as_many_run_as_there_are_processors_and_the_next_takes_others_along() {
     assert_eq!(board.leave(1), [3], "the one that waits longest is called");
     assert_eq!(board.look(3, 0), Found::Turn);
     let taken = board.take_along(3, &offer(&texts[2], 0));
-    assert_eq!(taken, [(1, vec![4; 4]), (2, vec![5; 4]), (3, vec![6; 4])]);
+    assert_eq!(
+        taken,
+        [(1, vec![4; 4]), (2, vec![5; 4])],
+        "half of the five that run or wait, itself included"
+    );
     assert_eq!(board.look(4, 1), Found::Nothing);
     assert_eq!(board.deliver(3, 1, &[4.0, 16.0]), Some(4));
     assert_eq!(board.look(4, 1), Found::Vector(vec![4.0, 16.0]));
     assert_eq!(board.fail(3, 2), Some(5));
     assert_eq!(board.look(5, 2), Found::Failed);
-    // The third of them is left to whoever comes next.
+    // One more is left to whoever comes next.
     assert_eq!(board.leave(3), [6]);
     assert!(board.leave(6).is_empty());
     assert!(board.leave(2).is_empty());
     assert_eq!(board.now(), (0, 0, 2));
+}
+
+/// A board of two runs at once and eight processes: a run of three has ended, another one goes on, two texts wait.
+fn busy() -> (Box<Board>, Vec<u32>) {
+    let (mut board, ids) = (Box::new(Board::new(2)), vec![5; 4]);
+    (1..=8).for_each(|process| {
+        board.arrive(process, &offer(&ids, 0));
+    });
+    assert_eq!(board.take_along(2, &offer(&ids, 0)).len(), 3);
+    assert_eq!(board.take_along(1, &offer(&ids, 0)).len(), 3);
+    let woken: Vec<Process> = (0..SEATS).filter_map(|seat| board.deliver(1, seat, &vector(&ids))).collect();
+    assert_eq!(woken, [6, 7, 8]);
+    board.count(4);
+    assert!(board.leave(1).is_empty(), "nobody waits");
+    (6..=8).for_each(|process| {
+        assert_eq!(board.look(process, process - 3), Found::Vector(vector(&ids)));
+    });
+    (board, ids)
+}
+
+#[test]
+fn a_run_waits_for_those_who_got_a_vector_a_moment_ago() {
+    let (mut board, ids) = busy();
+    assert_eq!(board.arrive(7, &offer(&ids, 0)), Arrival::Run);
+    assert!(board.gathers(7));
+    for process in [1, 8] {
+        assert!(matches!(board.arrive(process, &offer(&ids, 0)), Arrival::Wait(_)));
+        assert!(board.gathers(7) && board.gathered().is_none(), "{process} is not the last");
+    }
+    assert!(matches!(board.arrive(6, &offer(&ids, 0)), Arrival::Wait(_)));
+    assert_eq!(board.gathered(), Some(7));
+    assert!(!board.gathers(7) && board.gathered().is_none());
+    assert_eq!(board.take_along(7, &offer(&ids, 0)).len(), 3, "as many as ride in the other run");
+}
+
+#[test]
+fn nobody_is_waited_for_who_does_not_come_back() {
+    let (mut board, ids) = busy();
+    let mut waited = 0;
+    for round in 0..100 {
+        assert_eq!(board.arrive(7, &offer(&ids, 0)), Arrival::Run);
+        if board.gathers(7) {
+            waited += 1;
+            assert!(!(2..=60).contains(&round), "waited again in round {round}");
+            board.give_up(7);
+            assert!(!board.gathers(7), "it goes on without them");
+        }
+        assert!(board.take_along(7, &offer(&ids, 0)).is_empty());
+        // Four more are said to have been served, and never come.
+        board.count(5);
+        board.leave(7);
+    }
+    assert!((3..=4).contains(&waited), "waited {waited} times");
+}
+
+#[test]
+fn no_more_texts_than_runs_wait_for_nobody() {
+    let mut board = Board::new(3);
+    for _ in 0..5 {
+        for process in 1..=3 {
+            assert_eq!(board.arrive(process, &offer(&[1], 0)), Arrival::Run);
+            assert!(!board.gathers(process));
+        }
+        for process in 1..=3 {
+            board.count(1);
+            board.leave(process);
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_others_and_goes_holds_nobody_up() {
+    let (mut board, ids) = busy();
+    assert_eq!(board.arrive(7, &offer(&ids, 0)), Arrival::Run);
+    assert!(board.gathers(7));
+    let Arrival::Wait(seat) = board.arrive(8, &offer(&ids, 0)) else { panic!("there is a seat") };
+    assert_eq!(board.leave(7), [8]);
+    assert_eq!(board.look(8, seat), Found::Turn);
+    assert!(!board.gathers(8) && board.gathered().is_none());
 }
 
 #[test]
@@ -120,7 +203,12 @@ fn step(
             let ids = vec![process as u32 * 100 + tokens as u32; tokens];
             texts.insert(process, ids.clone());
             match board.arrive(process, &offer(&ids, 0)) {
-                Arrival::Run => return Ok(Is::Running(board.take_along(process, &offer(&ids, 0)))),
+                Arrival::Run => {
+                    if board.gathers(process) && what < 5 {
+                        board.give_up(process);
+                    }
+                    return Ok(Is::Running(board.take_along(process, &offer(&ids, 0))));
+                }
                 Arrival::Wait(seat) => return Ok(Is::Waiting(seat)),
                 Arrival::Alone => prop_assert!(false, "there are seats for all"),
             }
@@ -136,6 +224,9 @@ fn step(
                 } else {
                     board.deliver(process, seat, &vector(&ids));
                 }
+            }
+            if how > 1 {
+                board.count(1);
             }
             board.leave(process);
         }
