@@ -121,9 +121,24 @@ fn a_feature_longer_than_the_window_has_no_value() {
     let (vector, _) = made(&model(&spec, 10), &rows);
     assert!(vector[..4].iter().step_by(2).all(|x| *x != 0.0), "two days of volatility over 9");
     assert!(vector[4..].iter().all(|x| *x == 0.0) && vector[1] == 0.0 && vector[3] == 0.0);
-    match Recipe::from_json(&spec).unwrap().model(8) {
-        Err(Error::InvalidSpec { key, .. }) => assert_eq!(key, "window.rolling"),
-        other => panic!("{other:?}"),
+    // No day of volatility, and one, of which no vector is made.
+    for (window, wrong) in [(8, "window.rolling"), (9, "window_days")] {
+        match Recipe::from_json(&spec).unwrap().model(window) {
+            Err(Error::InvalidSpec { key, .. }) => assert_eq!(key, wrong, "{window} days"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_window_with_one_day_of_its_own_is_refused_where_days_may_be_missing() {
+    let daily = spec(&CHANNELS[4..], 3, "before", "newest_first");
+    for (spec, window, fits) in [
+        (daily.clone(), 3, false),
+        (daily.clone(), 4, true),
+        (daily.replace("\"mask\"", "\"fail\""), 3, true),
+    ] {
+        assert_eq!(Recipe::from_json(&spec).unwrap().model(window).is_ok(), fits, "{window} days: {spec}");
     }
 }
 

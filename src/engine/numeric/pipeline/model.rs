@@ -25,8 +25,8 @@ impl PipelineModel {
     /// Fixes the window length, in sessions.
     ///
     /// Errors: [`Error::OutOfRange`] unless `1 <= window_days <= 10000`; [`Error::TooManyDimensions`] when
-    /// the window has too many components; [`Error::InvalidSpec`] when `pad` would have to cut, and when no feature fits
-    /// inside the window.
+    /// the window has too many components; [`Error::InvalidSpec`] when `pad` would have to cut, when no feature fits
+    /// inside the window, and when fewer days can have a value than a vector needs.
     pub fn new(spec: PipelineSpec, window_days: i32) -> Result<Self> {
         if !(1..=MAX_WINDOW_DAYS).contains(&window_days) {
             let (min, max) = (1, MAX_WINDOW_DAYS.into());
@@ -52,6 +52,13 @@ impl PipelineModel {
             let problem =
                 format!("\"inside\" leaves a window of {window_days} days no value: its features take more");
             return Err(invalid("window.rolling", problem));
+        }
+        let (values, needed) = (model.days_with_value(), model.min_days());
+        if values < needed {
+            let problem = format!(
+                "{values} of {window_days} can have a value, and a vector needs {needed}; name a longer window"
+            );
+            return Err(invalid("window_days", problem));
         }
         Ok(model)
     }
