@@ -17,8 +17,10 @@ const UNIT: f64 = 1.0 / (1u64 << 40) as f64;
 const DAY_BYTES: usize = 4 + 4 + 16 + 16;
 
 /// A price that a return can be taken from.
+#[inline(always)]
 pub(crate) fn usable(price: f64) -> bool {
-    price > 0.0 && price < f64::INFINITY
+    // Without a branch between both.
+    (price > 0.0) & (price < f64::INFINITY)
 }
 
 /// A rounded return as a number.

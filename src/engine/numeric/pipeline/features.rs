@@ -311,7 +311,8 @@ impl Compute<'_> {
                 map_all(self.out, |moved| at_least(moved, 1e-6));
                 ln_lanes(self.out);
                 let mut traded = vec![0.0; self.out.len()];
-                if step > 1 {
+                let is_full = windows.are_full(&rows.price, &reach) && windows.are_full(&rows.volume, &reach);
+                if step > 1 && !is_full {
                     windows.means_each(|row| rows.price.at(row) * rows.volume.at(row), &mut traded);
                 } else {
                     let mut product = rows.price.values[reach.clone()].to_vec();

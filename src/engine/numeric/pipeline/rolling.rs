@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::super::super::linear::{map_all, map_with};
-use super::standard;
 
 /// A number per row, NaN where it is missing.
 #[derive(Debug)]
@@ -15,7 +14,7 @@ pub(super) struct Column {
 
 impl Column {
     pub(super) fn new(values: Vec<f64>) -> Self {
-        if standard::count(&values) == values.len() {
+        if values.iter().fold(true, |there, value| there & !value.is_nan()) {
             return Self { values, missing: Vec::new() };
         }
         let mut missing = Vec::with_capacity(values.len() + 1);
@@ -80,10 +79,10 @@ impl Windows {
         Self { starts, first: self.first - row, ..self }
     }
 
-    /// Whether every window has a value on each of its days.
+    /// Whether every window has a value on each of its days; `reach`: the rows of all windows.
     #[inline(always)]
-    fn are_full(&self, column: &Column) -> bool {
-        self.starts.is_none() && column.missing.is_empty()
+    pub(super) fn are_full(&self, column: &Column, reach: &Range<usize>) -> bool {
+        self.starts.is_none() && column.count(reach) == reach.len()
     }
 
     /// Mean of `f` over the values of each window that are there, in order; NaN when fewer than half of the days are.
@@ -96,14 +95,15 @@ impl Windows {
         f: impl Fn(f64) -> f64,
         out: &mut [f64],
     ) {
-        if self.step > 1 {
+        let is_full = self.are_full(column, &reach);
+        if self.step > 1 && !is_full {
             return self.means_each(|row| f(column.values[row]), out);
         }
         let from = reach.start;
         let mut values = column.values[reach].to_vec();
         map_all(&mut values, |value| if value.is_nan() { 0.0 } else { f(value) });
         self.sums(&values, from, out);
-        if self.are_full(column) {
+        if is_full {
             let days = self.days as f64;
             return map_all(out, |sum| sum / days);
         }
@@ -140,11 +140,11 @@ impl Windows {
         take: impl Fn(f64, f64) -> f64,
         out: &mut [f64],
     ) {
-        let from = reach.start;
+        let (from, is_full) = (reach.start, self.are_full(column, &reach));
         let mut known = column.values[reach].to_vec();
         map_all(&mut known, |value| if value.is_nan() { none } else { value });
         self.picks(&known, from, none, take, out);
-        if self.are_full(column) {
+        if is_full {
             return;
         }
         for (index, slot) in out.iter_mut().enumerate() {
@@ -175,7 +175,12 @@ impl Windows {
             let sums = &mut out[index..end];
             sums.fill(0.0);
             for row in first..first + rows {
-                map_with(sums, &values[row..], |sum, value| sum + value);
+                if self.step == 1 {
+                    map_with(sums, &values[row..], |sum, value| sum + value);
+                } else {
+                    let values = values[row..].iter().step_by(self.step);
+                    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                }
             }
             index = end;
         }
