@@ -42,8 +42,8 @@ pub trait Meeting {
     fn wait(&self, most: Duration) -> Result<()>;
 }
 
-/// So long a run waits for those that got a vector a moment ago: eight sessions and their clients need about 3 ms of a
-/// processor until the next texts are there, which two runs of four texts each lose by being two.
+/// So long a run waits for those that got a vector a moment ago: eight sessions and their clients need some milliseconds of a
+/// processor until the next texts are there, a run of eight texts some seventy.
 const GATHERING: Duration = Duration::from_millis(5);
 
 /// After so long a text is not waited for any more: who was to compute it has no processor, or is stopped.
