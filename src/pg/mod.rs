@@ -7,6 +7,7 @@ mod backfill;
 mod ffi;
 mod fit;
 mod joint_sql;
+mod nearest;
 mod projection;
 mod report;
 mod settings;

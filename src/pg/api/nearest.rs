@@ -1,19 +1,17 @@
 //! `embed_nearest`: the aggregate behind every search, so that the planner may split the scan among workers.
 //!
-//! The CREATE AGGREGATE statement is in `sql/21_nearest.sql`. A row's scope is looked at only when its vector
-//! is among the best so far: that is what keeps the cost per row at the kernel's.
+//! The CREATE AGGREGATE statement is in `sql/21_nearest.sql`.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::arguments::required;
-use crate::engine::joint::scope::Scope;
-use crate::engine::search::{Hit, TopK, Verdict};
+use crate::engine::search::TopK;
 use crate::engine::vector::VectorRef;
 use crate::pg::ffi::aggregate::{AggregateMemory, State};
 use crate::pg::ffi::bytea::Bytea;
 use crate::pg::ffi::candidate::Candidate;
-use crate::pg::ffi::json::RawJsonb;
+use crate::pg::nearest::consider;
 
 type Report<T> = std::result::Result<T, ErrorReport>;
 
@@ -40,36 +38,8 @@ pub fn embed_nearest_step(fcinfo: pg_sys::FunctionCallInfo) -> Report<Option<Sta
             AggregateMemory::of(fcinfo)?.keep(top)?
         }
     };
-    let top = state.get_mut();
-    let verdict = top.judge(row.vector().unwrap_or_default());
-    if verdict != Verdict::Beaten {
-        offer(top, verdict, row)?;
-    }
+    consider(state.get_mut(), row)?;
     Ok(Some(state))
-}
-
-/// What happens to a row whose vector is not beaten: rare once the list is full.
-#[cold]
-fn offer(top: &mut TopK, verdict: Verdict, row: Candidate<'_>) -> Report<()> {
-    let matches = |scope: &RawJsonb| row.filter().is_none_or(|filter| scope.contains(filter));
-    let Some(raw) = row.entity_scope().filter(matches) else { return Ok(()) };
-    let payload = raw.text();
-    let scope = Scope::parse(&payload);
-    if row.exclude().is_some_and(|exclude| scope.identity().as_bytes() == exclude) {
-        return Ok(());
-    }
-    match verdict {
-        Verdict::Contender { cosine, distance } => top.keep(Hit {
-            cosine,
-            distance,
-            key: scope.tie_key().into(),
-            row: row.joint_id().unwrap_or_default(),
-            day: row.day().unwrap_or_default(),
-            payload: payload.into(),
-        })?,
-        odd => top.leave_out(odd),
-    }
-    Ok(())
 }
 
 /// Joins what two workers found.

@@ -1,4 +1,5 @@
-//! `bytea` results written once, straight into the memory that Postgres will read.
+//! `bytea` results written once, straight into the memory that Postgres will read; and values of variable length read where
+//! they lie.
 
 use std::ptr::NonNull;
 
@@ -6,6 +7,7 @@ use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use pgrx::varlena;
 
 use crate::engine::{self, Error};
 
@@ -60,5 +62,41 @@ impl IntoDatum for Bytea {
 
     fn type_oid() -> pg_sys::Oid {
         pg_sys::BYTEAOID
+    }
+}
+
+/// What a value of variable length holds.
+///
+/// # Safety
+///
+/// The datum must be a bytea, text or varchar that lives for 'a. What is stored compressed or out of line is read into
+/// the current memory context first.
+#[inline]
+pub(super) unsafe fn bytes_of<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    // SAFETY: as above; what is unpacked is plain.
+    unsafe {
+        plain_bytes(datum).unwrap_or_else(|| {
+            let unpacked = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+            plain_bytes(pg_sys::Datum::from(unpacked)).unwrap_or_default()
+        })
+    }
+}
+
+/// What a value of variable length holds where it lies; None where it has to be unpacked first.
+///
+/// # Safety
+///
+/// As of [`bytes_of`].
+#[inline]
+pub(super) unsafe fn plain_bytes<'a>(datum: pg_sys::Datum) -> Option<&'a [u8]> {
+    let pointer = datum.cast_mut_ptr::<pg_sys::varlena>();
+    // SAFETY: as above; a header says how long the value behind it is.
+    unsafe {
+        let plain = varlena::varatt_is_4b_u(pointer)
+            || (varlena::varatt_is_1b(pointer) && !varlena::varatt_is_1b_e(pointer));
+        plain.then(|| {
+            let len = varlena::varsize_any_exhdr(pointer);
+            std::slice::from_raw_parts(varlena::vardata_any(pointer).cast::<u8>(), len)
+        })
     }
 }

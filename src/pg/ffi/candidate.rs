@@ -1,10 +1,13 @@
-//! The arguments of `embed_nearest_step`, each read when it is looked at: of most rows only the vector is.
+//! The arguments of `embed_nearest_step`, each read when it is looked at: of most rows only the vector is. And the rows of a
+//! table as such arguments, without the executor between.
 
 use pgrx::prelude::*;
-use pgrx::varlena;
 
 use super::aggregate::State;
-use super::json::RawJsonb;
+use super::bytea::{bytes_of, plain_bytes};
+use super::json::{self, RawJsonb};
+use super::table_rows::{Condition, TableRows, Taker};
+use crate::pg::report::Fault;
 
 /// A call of `embed_nearest_step(state, joint_id, as_of_date, entity_scope, vector, query, top_k, filter, exclude)`.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +25,78 @@ impl Candidate<'_> {
             let given = usize::try_from((**fcinfo).nargs).unwrap_or_default().min(ARGUMENTS);
             Candidate((**fcinfo).args.as_slice(given))
         }
+    }
+}
+
+/// The cells of a row: arguments of the function from its second one on.
+const CELLS: [(&str, pg_sys::Oid); 4] = [
+    ("joint_id", pg_sys::INT8OID),
+    ("as_of_date", pg_sys::DATEOID),
+    ("entity_scope", pg_sys::JSONBOID),
+    ("vector", pg_sys::BYTEAOID),
+];
+
+/// Candidates read from their table without a call of the function for each.
+pub struct Candidates(TableRows<{ CELLS.len() }>);
+
+impl Candidates {
+    /// Of a table that can be read so: as [`TableRows::open`].
+    pub fn open(oid: pg_sys::Oid, pages: u32, conditions: &[Condition]) -> Option<Self> {
+        TableRows::open(oid, pages, conditions, CELLS).map(Self)
+    }
+
+    /// Hands each to `take`, with what their scopes must contain (JSON) and the entity that is left out, but for
+    /// those whose vectors are `beaten`, which must call nothing of Postgres.
+    ///
+    /// Errors: as [`TableRows::each`].
+    pub fn each<T>(
+        &self,
+        filter: &str,
+        exclude: &str,
+        best: &mut T,
+        beaten: impl Fn(&T, &[u8]) -> bool,
+        take: impl Fn(&mut T, Candidate<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let given = |value: Option<pg_sys::Datum>| pg_sys::NullableDatum {
+            value: value.unwrap_or(pg_sys::Datum::null()),
+            isnull: value.is_none(),
+        };
+        let mut arguments = [given(None); ARGUMENTS];
+        arguments[7] = given(json::jsonb(filter));
+        arguments[8] = given(exclude.into_datum());
+        self.0.each(&mut Sieve { arguments, best, beaten, take })
+    }
+
+    /// Lets go of the table.
+    pub fn close(self) {
+        self.0.close();
+    }
+}
+
+/// What keeps the best of the rows that it is handed.
+struct Sieve<'t, T, B, K> {
+    arguments: [pg_sys::NullableDatum; ARGUMENTS],
+    best: &'t mut T,
+    beaten: B,
+    take: K,
+}
+
+impl<T, B, K> Taker<{ CELLS.len() }> for Sieve<'_, T, B, K>
+where
+    B: Fn(&T, &[u8]) -> bool,
+    K: Fn(&mut T, Candidate<'_>) -> Result<(), Fault>,
+{
+    #[inline]
+    fn skips(&self, cells: &[pg_sys::NullableDatum; CELLS.len()]) -> bool {
+        let [.., vector] = cells;
+        // SAFETY: the cell is a bytea, as `open` made sure of.
+        let plain = || unsafe { plain_bytes(vector.value) };
+        !vector.isnull && plain().is_some_and(|vector| (self.beaten)(self.best, vector))
+    }
+
+    fn take(&mut self, cells: &[pg_sys::NullableDatum; CELLS.len()]) -> Result<(), Fault> {
+        self.arguments[1..=CELLS.len()].copy_from_slice(cells);
+        (self.take)(self.best, Candidate(&self.arguments))
     }
 }
 
@@ -80,24 +155,5 @@ impl<'a> Candidate<'a> {
     /// The identity that is left out.
     pub fn exclude(self) -> Option<&'a [u8]> {
         self.bytes(8)
-    }
-}
-
-/// What an argument of variable length holds.
-///
-/// # Safety
-///
-/// The datum must be a bytea, text or varchar that lives for 'a. What is stored compressed or out of line is read into
-/// memory of the call first.
-#[inline]
-pub(super) unsafe fn bytes_of<'a>(datum: pg_sys::Datum) -> &'a [u8] {
-    let pointer = datum.cast_mut_ptr::<pg_sys::varlena>();
-    // SAFETY: as above; a header says how long the value behind it is.
-    unsafe {
-        let plain = varlena::varatt_is_4b_u(pointer)
-            || (varlena::varatt_is_1b(pointer) && !varlena::varatt_is_1b_e(pointer));
-        let pointer = if plain { pointer } else { pg_sys::pg_detoast_datum_packed(pointer) };
-        let len = varlena::varsize_any_exhdr(pointer);
-        std::slice::from_raw_parts(varlena::vardata_any(pointer).cast::<u8>(), len)
     }
 }

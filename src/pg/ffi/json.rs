@@ -1,7 +1,7 @@
 //! `jsonb` arguments: as JSON text, or untouched until they are looked at. pgrx's own type parses while it reads arguments, and turns what its parser
 //! refuses and Postgres allows (deep nesting, huge numbers) into an internal error.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -56,6 +56,13 @@ impl FromDatum for JsonText {
 fn refuse<T>(fault: Fault) -> Option<T> {
     ErrorReport::from(fault).report(PgLogLevel::ERROR);
     None
+}
+
+/// A document as a `jsonb` datum in the current memory context; None where its text holds a NUL.
+pub(super) fn jsonb(document: &str) -> Option<pg_sys::Datum> {
+    let document = CString::new(document).ok()?;
+    // SAFETY: jsonb_in reads the NUL-terminated text and raises where it is no document.
+    unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[document.as_c_str().into_datum()]) }
 }
 
 /// A `jsonb` argument, neither detoasted nor parsed.

@@ -22,5 +22,7 @@ pub mod row;
 pub mod rowstore;
 pub mod scratch;
 pub mod staged;
+pub mod table_rows;
 pub mod transaction;
 pub mod wait;
+pub mod whole_scan;

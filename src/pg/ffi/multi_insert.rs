@@ -4,17 +4,15 @@
 //! What an `INSERT` does beyond adding rows, to its indexes too, and checking constraints is not done here:
 //! [`insert`] refuses every table that needs it, and whoever calls it then runs the `INSERT`.
 
-use std::ffi::CString;
-
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::prelude::*;
 use pgrx::tupdesc::PgTupleDesc;
 
-use super::interrupts;
 use super::pages::Pages;
 use super::rowstore::Cells;
 use super::staged::RowSource;
+use super::{interrupts, json};
 use crate::pg::report::Fault;
 
 /// Rows added at a time: some pages of vectors of 384 dimensions, small enough for the processor's cache.
@@ -87,13 +85,7 @@ impl Cell<'_> {
         match *self {
             Cell::Staged(..) => None,
             Cell::Text(text) => text.into_datum(),
-            // SAFETY: jsonb_in reads the NUL-terminated text and raises where it is no document.
-            Cell::Json(document) => {
-                let document = CString::new(document).ok()?;
-                unsafe {
-                    pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[document.as_c_str().into_datum()])
-                }
-            }
+            Cell::Json(document) => json::jsonb(document),
             Cell::Int(number) => number.into_datum(),
             // SAFETY: reads a variable of the backend.
             Cell::Now => Some(pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() })),

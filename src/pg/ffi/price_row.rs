@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use super::aggregate::State;
-use super::candidate::bytes_of;
+use super::bytea::bytes_of;
 
 /// A call of `embed_price_panel_step(state, instrument_id, trade_date, price, volume [, close])`.
 #[derive(Debug, Clone, Copy)]

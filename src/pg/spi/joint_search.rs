@@ -1,6 +1,7 @@
 //! Searching `joint_embeddings`: the target, its nearest, and what exists where a target does not.
 
-use pgrx::datum::Date;
+use pgrx::datum::{Date, DatumWithOid};
+use pgrx::prelude::*;
 
 use super::extension::schema;
 use super::joint_form;
@@ -10,7 +11,13 @@ use super::relation::Relation;
 use crate::engine::Day;
 use crate::engine::joint::scope::Scope;
 use crate::engine::search::TopK;
+use crate::engine::vector::VectorRef;
+use crate::pg::ffi::candidate;
+use crate::pg::ffi::errors::keep_code;
 use crate::pg::ffi::regclass::Regclass;
+use crate::pg::ffi::table_rows::Condition;
+use crate::pg::ffi::whole_scan::{self, WholeScan};
+use crate::pg::nearest::{beaten, consider};
 use crate::pg::report::{Fault, JointFault};
 
 const OF_MODEL: &str = "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
@@ -18,6 +25,10 @@ const OF_MODEL: &str = "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 
 
 /// Candidates that an index is asked for, per result wanted: its distances are those of rounded vectors.
 const OVERSAMPLE: i64 = 2;
+
+/// Pages from which on a table is read without the executor, if the server would read all of it: below, the time goes
+/// into planning, which is then done once.
+const LARGE: u32 = 128;
 
 /// Newest dates looked through for a hint.
 const HINT_DATES: i32 = 30;
@@ -138,11 +149,48 @@ impl JointSource {
             // One more, for the target itself.
             (OVERSAMPLE * i64::from(top_k) + 1).into(),
         ];
+        if method == Method::Exact
+            && let Some(top) = self.read(&sql, &args, target, candidates, top_k)?
+        {
+            return Ok(Some(top));
+        }
         let packed = select_first(&sql, &args, |row| row.bytes(1))?.flatten();
         if let Some(changed) = changed {
             changed.restore();
         }
         Ok(packed.map(|packed| TopK::unpack(&packed)).transpose()?)
+    }
+
+    /// As the statement `sql` finds them, where all that the server would do for it is to read the whole table; else None.
+    fn read(
+        &self,
+        sql: &str,
+        args: &[DatumWithOid<'_>],
+        target: &Target,
+        candidates: &Candidates<'_>,
+        top_k: i32,
+    ) -> Result<Option<TopK>, Fault> {
+        let mut conditions = vec![
+            Condition::Text("joint_type", self.joint_type.clone()),
+            Condition::Text("model_id", self.model_id.clone()),
+        ];
+        let (from, to) = (candidates.from.map(|day| day.0), candidates.to.map(|day| day.0));
+        if from.is_some() || to.is_some() {
+            conditions.push(Condition::Days("as_of_date", from, to));
+        }
+        let Some(rows) = candidate::Candidates::open(self.relation.oid, LARGE, &conditions) else {
+            return Ok(None);
+        };
+        let (oid, conditions) = (self.relation.oid, candidates.conditions());
+        let whole = Spi::connect(|_| keep_code(|| whole_scan::of(sql, args, oid, conditions)));
+        let top = (whole == Some(WholeScan { workers: 0 })).then(|| {
+            debug1!("reading all of {} without the executor", self.relation.sql);
+            let mut best = TopK::new(VectorRef::new(&target.vector)?, top_k.into())?;
+            rows.each(candidates.filter, &target.scope.identity(), &mut best, beaten, consider)?;
+            Ok(best)
+        });
+        rows.close();
+        top.transpose()
     }
 
     /// The table, or its newest rows where several of one key may be there.
@@ -167,7 +215,7 @@ impl JointSource {
     }
 
     /// Condition and arguments 1 to 5 for rows whose scope contains `scope`.
-    fn scoped(&self, scope: &str) -> (String, Vec<pgrx::datum::DatumWithOid<'static>>) {
+    fn scoped(&self, scope: &str) -> (String, Vec<DatumWithOid<'static>>) {
         let (kind, id) = Scope::parse(scope).pinned().unzip();
         let pinned = format!(
             "t.entity_scope OPERATOR(pg_catalog.@>) $3::pg_catalog.jsonb{}",
@@ -228,6 +276,15 @@ impl JointSource {
 }
 
 impl Candidates<'_> {
+    /// How many conditions [`Candidates::condition`] names.
+    fn conditions(&self) -> usize {
+        let bounds = match (self.from, self.to) {
+            (Some(from), Some(to)) if from == to => return 3,
+            (from, to) => usize::from(from.is_some()) + usize::from(to.is_some()),
+        };
+        2 + bounds + usize::from(self.entity_type.is_some())
+    }
+
     /// Arguments 3 and 4 are the bounds, 9 the entity type.
     fn condition(&self, kind: &str) -> String {
         let mut condition = OF_MODEL.to_owned();
