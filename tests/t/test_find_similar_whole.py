@@ -25,7 +25,7 @@ ROWS = 700
 
 
 def fill(session, rows=ROWS, dims=384):
-    """One date of as many profiles, which the server reads whole and in one process."""
+    """One date of as many profiles."""
     draw = random.Random(20200101)
     fill_dates(session, dates=1, issuers=rows, dims=2)
     with session.cursor() as cursor:
@@ -33,7 +33,7 @@ def fill(session, rows=ROWS, dims=384):
         cursor.executemany("UPDATE joint_embeddings SET vector = %s WHERE entity_scope @> %s", [
             (vector, f'{{"issuer_id": "I{number}"}}') for number, vector in enumerate(vectors, 1)])
     session.execute("VACUUM FULL joint_embeddings")
-    session.execute("ANALYZE joint_embeddings; SET max_parallel_workers_per_gather = 0")
+    session.execute("ANALYZE joint_embeddings")
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,12 @@ def filled(module_db):
     return module_db
 
 
-@pytest.fixture
-def table(filled):
-    """The filled table, as it was when the test is over."""
+@pytest.fixture(params=[0, 2], ids=["one process", "workers"])
+def table(filled, request):
+    """The filled table, as it was when the test is over; the server would read it alone, and with two workers."""
     with filled.transaction(force_rollback=True):
+        filled.execute(f"SET LOCAL max_parallel_workers_per_gather = {request.param}; SET LOCAL min_parallel_table_scan_size = 0;"
+                       "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0")
         # Rows of other tests, dead by now, make an index look cheap.
         filled.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
         yield filled
@@ -75,6 +77,39 @@ def check(session, alone=True):
 
 def test_a_whole_table_is_read_as_the_statement_would(table):
     assert len(check(table)) == 40
+
+
+@pytest.mark.parametrize("leader", ["on", "off"])
+def test_workers_take_part(filled, leader):
+    said = []
+    filled.add_notice_handler(listen := lambda notice: said.append(notice.message_primary))
+    with filled.transaction(force_rollback=True):
+        filled.execute(f"SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL parallel_leader_participation = {leader};"
+                       "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
+        check(filled)
+        # Every answer is longer than what is handed over at a time.
+        filled.execute("UPDATE joint_embeddings SET entity_scope = entity_scope || jsonb_build_object('note', repeat('x', 2000)); SET LOCAL client_min_messages = debug1")
+        assert len(filled.execute(CALL.replace("40", "1000")).fetchall()) == ROWS - 1
+        # As many as there are, down to none.
+        filled.execute("SET LOCAL max_parallel_workers = 0")
+        check(filled)
+    filled.remove_notice_handler(listen)
+    assert 2 <= said.count("reading a share of a table without the executor") <= 4
+
+
+def test_what_a_worker_raises_arrives(filled):
+    with filled.transaction(force_rollback=True):
+        # The leader only waits: what is raised is raised in a worker.
+        filled.execute("SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL parallel_leader_participation = off;"
+                       "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
+        # A scope that is longer than any that is read.
+        filled.execute("UPDATE joint_embeddings SET vector = (SELECT vector FROM joint_embeddings WHERE entity_scope ->> 'issuer_id' = 'I7'),"
+                       " entity_scope = entity_scope || jsonb_build_object('note', repeat('x', 3000000)) WHERE entity_scope ->> 'issuer_id' = 'I9'")
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded), filled.transaction():
+            search(filled)
+        # Writing is possible again, and so is a search.
+        filled.execute("DELETE FROM joint_embeddings WHERE entity_scope ->> 'issuer_id' = 'I9'")
+        check(filled)
 
 
 def test_an_index_is_used_where_the_server_would(table):

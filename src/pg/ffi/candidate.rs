@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use super::aggregate::State;
 use super::bytea::{bytes_of, plain_bytes};
 use super::json::{self, RawJsonb};
+use super::parallel::{NEAREST, Shares, Team};
 use super::table_rows::{Condition, TableRows, Taker};
 use crate::pg::report::Fault;
 
@@ -51,6 +52,7 @@ impl Candidates {
     /// Errors: as [`TableRows::each`].
     pub fn each<T>(
         &self,
+        share: Option<Shares>,
         filter: &str,
         exclude: &str,
         best: &mut T,
@@ -64,7 +66,14 @@ impl Candidates {
         let mut arguments = [given(None); ARGUMENTS];
         arguments[7] = given(json::jsonb(filter));
         arguments[8] = given(exclude.into_datum());
-        self.0.each(&mut Sieve { arguments, best, beaten, take })
+        self.0.each(share, &mut Sieve { arguments, best, beaten, take })
+    }
+
+    /// Starts up to `workers` workers that read them, too: `order` is for
+    /// `nearest::share`.
+    pub fn share(&self, workers: usize, order: &[u8]) -> Team {
+        // SAFETY: the function of that name serves.
+        unsafe { self.0.share(NEAREST, workers, order) }
     }
 
     /// Lets go of the table.

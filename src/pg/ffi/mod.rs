@@ -15,6 +15,7 @@ pub mod json;
 pub mod meeting;
 pub mod multi_insert;
 mod pages;
+pub mod parallel;
 pub mod paths;
 pub mod price_row;
 pub mod regclass;

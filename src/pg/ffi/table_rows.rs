@@ -1,12 +1,15 @@
 //! Rows of a table read without the executor: conditions are compared where the row lies, and the rows that meet them are
 //! handed to a kernel. Visibility, locks, statistics and the order of pages are the table's access method's.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::tupdesc::PgTupleDesc;
 
 use super::bytea::{bytes_of, plain_bytes};
 use super::interrupts;
+use super::parallel::{Shares, Team};
 use crate::pg::report::Fault;
 
 /// Rows read between two looks at whether the query was cancelled.
@@ -106,12 +109,17 @@ impl<const N: usize> TableRows<N> {
     /// Hands the wanted cells of the rows that meet the conditions to `taker`, as a query of the statement at hand would
     /// see them. What [`Taker::take`] allocates from Postgres goes with the row.
     ///
+    /// With a share, of the pages that it hands out only; the rest others read.
+    ///
     /// Errors: those of `taker`, what reading raises, and cancellation.
-    pub fn each(&self, taker: &mut impl Taker<N>) -> Result<(), Fault> {
+    pub fn each(&self, share: Option<Shares>, taker: &mut impl Taker<N>) -> Result<(), Fault> {
         // SAFETY: a scan and a slot of the open relation, let go once; an error raised in between leaves them to the
         // transaction.
         unsafe {
-            let scan = begin(self.relation);
+            let scan = match share {
+                None => begin(self.relation),
+                Some(Shares(pages)) => pg_sys::table_beginscan_parallel(self.relation, pages),
+            };
             let slot = pg_sys::table_slot_create(self.relation, std::ptr::null_mut());
             let done = self.read(scan, slot, taker);
             pg_sys::ExecDropSingleTupleTableSlot(slot);
@@ -184,6 +192,15 @@ impl<const N: usize> TableRows<N> {
                 Step::Pause
             })
         }
+    }
+
+    /// Starts as many of `workers` as the server has left to read it together: as [`Team::start`].
+    ///
+    /// # Safety
+    /// As of [`Team::start`].
+    pub(super) unsafe fn share(&self, entry: &CStr, workers: usize, order: &[u8]) -> Team {
+        // SAFETY: the table stays open at least as long as the borrow; the rest is the caller's promise.
+        unsafe { Team::start(self.relation, entry, workers, order) }
     }
 
     /// Lets go of the table.

@@ -79,7 +79,11 @@ unsafe fn look(planned: &pg_sys::PlannedStmt, oid: pg_sys::Oid, conditions: usiz
         let mut workers = 0;
         if let Some(gather) = node::<pg_sys::Gather>(below, pg_sys::NodeTag::T_Gather) {
             workers = gather.num_workers;
-            below = node::<pg_sys::Agg>(gather.plan.lefttree, pg_sys::NodeTag::T_Agg)?.plan.lefttree;
+            below = gather.plan.lefttree;
+            // Workers aggregate what they find, or hand over the rows where few are expected.
+            if let Some(partial) = node::<pg_sys::Agg>(below, pg_sys::NodeTag::T_Agg) {
+                below = partial.plan.lefttree;
+            }
         }
         // A SeqScan is a Scan with nothing added, in every version.
         let scan = node::<pg_sys::Scan>(below, pg_sys::NodeTag::T_SeqScan)?;

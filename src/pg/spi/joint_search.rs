@@ -11,13 +11,10 @@ use super::relation::Relation;
 use crate::engine::Day;
 use crate::engine::joint::scope::Scope;
 use crate::engine::search::TopK;
-use crate::engine::vector::VectorRef;
-use crate::pg::ffi::candidate;
 use crate::pg::ffi::errors::keep_code;
 use crate::pg::ffi::regclass::Regclass;
-use crate::pg::ffi::table_rows::Condition;
 use crate::pg::ffi::whole_scan::{self, WholeScan};
-use crate::pg::nearest::{beaten, consider};
+use crate::pg::nearest::WholeSearch;
 use crate::pg::report::{Fault, JointFault};
 
 const OF_MODEL: &str = "t.joint_type::pg_catalog.text OPERATOR(pg_catalog.=) $1 \
@@ -170,24 +167,22 @@ impl JointSource {
         candidates: &Candidates<'_>,
         top_k: i32,
     ) -> Result<Option<TopK>, Fault> {
-        let mut conditions = vec![
-            Condition::Text("joint_type", self.joint_type.clone()),
-            Condition::Text("model_id", self.model_id.clone()),
-        ];
-        let (from, to) = (candidates.from.map(|day| day.0), candidates.to.map(|day| day.0));
-        if from.is_some() || to.is_some() {
-            conditions.push(Condition::Days("as_of_date", from, to));
-        }
-        let Some(rows) = candidate::Candidates::open(self.relation.oid, LARGE, &conditions) else {
-            return Ok(None);
+        let search = WholeSearch {
+            table: self.relation.oid.to_u32(),
+            joint_type: self.joint_type.clone(),
+            model_id: self.model_id.clone(),
+            days: (candidates.from.map(|day| day.0), candidates.to.map(|day| day.0)),
+            query: target.vector.clone(),
+            top_k,
+            filter: candidates.filter.to_owned(),
+            exclude: target.scope.identity(),
         };
+        let Some(rows) = search.open(LARGE) else { return Ok(None) };
         let (oid, conditions) = (self.relation.oid, candidates.conditions());
         let whole = Spi::connect(|_| keep_code(|| whole_scan::of(sql, args, oid, conditions)));
-        let top = (whole == Some(WholeScan { workers: 0 })).then(|| {
+        let top = whole.map(|WholeScan { workers }| {
             debug1!("reading all of {} without the executor", self.relation.sql);
-            let mut best = TopK::new(VectorRef::new(&target.vector)?, top_k.into())?;
-            rows.each(candidates.filter, &target.scope.identity(), &mut best, beaten, consider)?;
-            Ok(best)
+            keep_code(|| search.run(&rows, workers))
         });
         rows.close();
         top.transpose()
