@@ -26,4 +26,5 @@ pub mod staged;
 pub mod table_rows;
 pub mod transaction;
 pub mod wait;
+mod wal;
 pub mod whole_scan;

@@ -12,6 +12,7 @@ use pgrx::tupdesc::PgTupleDesc;
 use super::pages::Pages;
 use super::rowstore::Cells;
 use super::staged::RowSource;
+use super::wal::WrittenOut;
 use super::{interrupts, json};
 use crate::pg::report::Fault;
 
@@ -170,6 +171,7 @@ struct Writer {
     result: *mut pg_sys::ResultRelInfo,
     per_row: *mut pg_sys::ExprContext,
     pages: Pages,
+    log: WrittenOut,
     command: pg_sys::CommandId,
     columns: Vec<Column>,
     types: Vec<pg_sys::Oid>,
@@ -212,6 +214,7 @@ impl Writer {
                 result,
                 per_row,
                 pages: Pages::open(relation),
+                log: WrittenOut::here(),
                 command: pg_sys::GetCurrentCommandId(true),
                 types: staged_types(cells),
                 columns,
@@ -295,6 +298,7 @@ impl Writer {
             }
             pg_sys::MemoryContextReset(self.row_memory);
         }
+        self.log.follow();
         self.filled = 0;
     }
 
