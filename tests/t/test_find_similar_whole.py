@@ -112,6 +112,27 @@ def test_what_a_worker_raises_arrives(filled):
         check(filled)
 
 
+def test_a_search_inside_of_writing_statements(table):
+    expected = [row[2] for row in check(table)]
+    table.execute("CREATE TEMP TABLE kept AS SELECT rank, issuer_id FROM find_similar_profiles('I7', '2020-01-01', top_k => 40)")
+    table.execute("INSERT INTO kept SELECT rank + 40, issuer_id FROM find_similar_profiles('I7', '2020-01-01', top_k => 40)")
+    table.execute("""
+        DO $$
+        DECLARE found record;
+        BEGIN
+            FOR found IN SELECT * FROM find_similar_profiles('I7', '2020-01-01', top_k => 40) LOOP
+                BEGIN
+                    INSERT INTO kept VALUES (80 + found.rank, found.issuer_id);
+                    PERFORM 1 / (found.rank - 1);
+                EXCEPTION WHEN division_by_zero THEN
+                    INSERT INTO kept SELECT 81, issuer_id FROM find_similar_profiles('I7', '2020-01-01', top_k => 1);
+                END;
+            END LOOP;
+        END $$
+    """)
+    assert [row[0] for row in table.execute("SELECT issuer_id FROM kept ORDER BY rank")] == 3 * expected
+
+
 def test_an_index_is_used_where_the_server_would(table):
     table.execute("SET LOCAL enable_indexscan = on; SET LOCAL enable_seqscan = off")
     check(table, alone=False)

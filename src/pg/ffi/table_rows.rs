@@ -136,8 +136,8 @@ impl<const N: usize> TableRows<N> {
         slot: *mut pg_sys::TupleTableSlot,
         taker: &mut impl Taker<N>,
     ) -> Result<(), Fault> {
-        // SAFETY: as the caller promises. Cells of a slot are valid until it is given the next row; the memory of a row
-        // is emptied when nothing refers to it any longer.
+        // SAFETY: as the caller promises. Cells of a slot are valid until it is given the next row, and what is returned
+        // of one refers to nothing of it.
         unsafe {
             let memory = RowMemory::new();
             let done = loop {
@@ -147,12 +147,13 @@ impl<const N: usize> TableRows<N> {
                     Step::Pause => {}
                     Step::Row => {
                         let row = Row::of(slot, self.columns);
-                        if self.checks.iter().all(|check| check.holds(row))
-                            && let Err(fault) = taker.take(&row.cells(&self.wanted))
-                        {
-                            break Err(fault);
+                        let taken = memory.within(|| {
+                            let holds = self.checks.iter().all(|check| check.holds(row));
+                            if holds { taker.take(&row.cells(&self.wanted)) } else { Ok(()) }
+                        });
+                        if taken.is_err() {
+                            break taken;
                         }
-                        memory.empty();
                     }
                 }
             };
@@ -287,50 +288,40 @@ impl Check {
 }
 
 /// Memory for what looking at one row allocates: values that are stored compressed or out of line.
-struct RowMemory {
-    own: pg_sys::MemoryContext,
-    caller: pg_sys::MemoryContext,
-}
+struct RowMemory(pg_sys::MemoryContext);
 
 impl RowMemory {
-    /// # Safety
-    /// Until it is deleted nothing else switches memory for good.
-    unsafe fn new() -> Self {
+    fn new() -> Self {
         // SAFETY: a child of the current context, so that it goes with it after an error.
-        unsafe {
-            let caller = pg_sys::CurrentMemoryContext;
-            let own = pg_sys::AllocSetContextCreateInternal(
-                caller,
+        Self(unsafe {
+            pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
                 c"prometheus_embed row".as_ptr(),
                 pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-            );
-            pg_sys::MemoryContextSwitchTo(own);
-            Self { own, caller }
+            )
+        })
+    }
+
+    /// Runs `look` with this memory, and empties it.
+    ///
+    /// # Safety
+    /// What is returned refers to nothing in it.
+    unsafe fn within<T>(&self, look: impl FnOnce() -> T) -> T {
+        // SAFETY: as the caller promises; an error in between leaves the caller's memory to whoever catches it.
+        unsafe {
+            let caller = pg_sys::MemoryContextSwitchTo(self.0);
+            let seen = look();
+            pg_sys::MemoryContextSwitchTo(caller);
+            pg_sys::MemoryContextReset(self.0);
+            seen
         }
     }
 
-    /// # Safety
-    /// Nothing refers to what is in it.
-    #[inline]
-    unsafe fn empty(&self) {
-        // SAFETY: as the caller promises; most rows leave nothing.
-        unsafe {
-            if !(*self.own).isReset {
-                pg_sys::MemoryContextReset(self.own);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As of [`RowMemory::empty`].
-    unsafe fn delete(self) {
-        // SAFETY: as the caller promises.
-        unsafe {
-            pg_sys::MemoryContextSwitchTo(self.caller);
-            pg_sys::MemoryContextDelete(self.own);
-        }
+    fn delete(self) {
+        // SAFETY: made by `new`, and deleted once.
+        unsafe { pg_sys::MemoryContextDelete(self.0) }
     }
 }
 
