@@ -103,7 +103,9 @@ pub fn share(order: &[u8], share: Shares) -> Result<Vec<u8>, Fault> {
 /// Errors: out of memory, and what reading the scope raises.
 #[inline]
 pub fn consider(top: &mut TopK, row: Candidate<'_>) -> Result<(), Fault> {
-    let verdict = top.judge(row.vector().unwrap_or_default());
+    let vector = row.vector().unwrap_or_default();
+    TopK::look_ahead(vector);
+    let verdict = top.judge(vector);
     if verdict == Verdict::Beaten { Ok(()) } else { offer(top, verdict, row) }
 }
 

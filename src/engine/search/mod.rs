@@ -112,8 +112,7 @@ struct Query {
 /// Squared norms whose sums in float32 neither overflow nor lose digits to underflow, by a wide margin.
 const ROUGH_NORMS: std::ops::RangeInclusive<f64> = 1e-18..=1e36;
 
-/// Rows lie in pages of this many bytes, mostly one page after the other: when a row is judged, the memory at its
-/// place in the next page is asked for.
+/// Rows lie in pages of this many bytes, mostly one page after the other.
 const PAGE: usize = 8192;
 
 /// The best `k` of the vectors seen.
@@ -148,6 +147,12 @@ impl TopK {
         Ok(Self { query: Some(query), k, kept: BinaryHeap::new(), left_out, bound: None })
     }
 
+    /// Asks for the memory at this vector's place in the next page: pays where much else happens between two rows.
+    #[inline]
+    pub fn look_ahead(vector: &[u8]) {
+        simd::prefetch(vector, PAGE);
+    }
+
     /// Compares a stored vector to the query; the kernel of a search.
     #[inline]
     pub fn judge(&self, vector: &[u8]) -> Verdict {
@@ -156,7 +161,6 @@ impl TopK {
             let none = vector.is_empty() || !vector.len().is_multiple_of(4);
             return if none { Verdict::NoVector } else { Verdict::OtherDim };
         }
-        simd::prefetch(vector, PAGE);
         if self.surely_beaten(query, vector) {
             return Verdict::Beaten;
         }

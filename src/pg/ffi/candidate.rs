@@ -96,8 +96,7 @@ where
     K: Fn(&mut T, Candidate<'_>) -> Result<(), Fault>,
 {
     #[inline]
-    fn skips(&self, cells: &[pg_sys::NullableDatum; CELLS.len()]) -> bool {
-        let [.., vector] = cells;
+    fn skips(&self, vector: pg_sys::NullableDatum) -> bool {
         // SAFETY: the cell is a bytea, as `open` made sure of.
         let plain = || unsafe { plain_bytes(vector.value) };
         !vector.isnull && plain().is_some_and(|vector| (self.beaten)(self.best, vector))

@@ -149,7 +149,11 @@ impl<const N: usize> TableRows<N> {
                         let row = Row::of(slot, self.columns);
                         let taken = memory.within(|| {
                             let holds = self.checks.iter().all(|check| check.holds(row));
-                            if holds { taker.take(&row.cells(&self.wanted)) } else { Ok(()) }
+                            if holds {
+                                taker.take(&self.wanted.map(|number| row.cell(number)))
+                            } else {
+                                Ok(())
+                            }
                         });
                         if taken.is_err() {
                             break taken;
@@ -186,7 +190,7 @@ impl<const N: usize> TableRows<N> {
                     }
                     let row = Row::of(slot, self.columns);
                     let fails = self.checks.iter().any(|check| check.surely_fails(row));
-                    if !fails && !taker.skips(&row.cells(&self.wanted)) {
+                    if !fails && !taker.skips(row.cell(self.wanted[N - 1])) {
                         return Step::Row;
                     }
                 }
@@ -213,8 +217,9 @@ impl<const N: usize> TableRows<N> {
 
 /// What is done with rows.
 pub trait Taker<const N: usize> {
-    /// Whether a row is known to be of no interest without a call of Postgres: `take` would do nothing with it.
-    fn skips(&self, cells: &[pg_sys::NullableDatum; N]) -> bool;
+    /// Whether a row is known by its last cell, and without a call of Postgres, to be of no interest: `take` would do
+    /// nothing with it.
+    fn skips(&self, last: pg_sys::NullableDatum) -> bool;
 
     /// Uses a row. Errors: those of the use; no more rows follow.
     fn take(&mut self, cells: &[pg_sys::NullableDatum; N]) -> Result<(), Fault>;
@@ -250,8 +255,8 @@ impl<'a> Row<'a> {
     }
 
     #[inline]
-    fn cells<const N: usize>(self, wanted: &[usize; N]) -> [pg_sys::NullableDatum; N] {
-        wanted.map(|number| pg_sys::NullableDatum { value: self.values[number], isnull: self.nulls[number] })
+    fn cell(self, number: usize) -> pg_sys::NullableDatum {
+        pg_sys::NullableDatum { value: self.values[number], isnull: self.nulls[number] }
     }
 }
 
