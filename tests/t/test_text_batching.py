@@ -11,6 +11,7 @@ import pytest
 from cluster import install
 from faults import Running, rng, size, until
 from servers import QUICK, server
+from test_text_process import private_kb
 
 CLIENTS = 8
 NAME = "all-MiniLM-L6-v2"
@@ -100,6 +101,19 @@ def test_sessions_share_runs_and_get_the_vectors_that_they_get_alone(connect):
     assert after["runs"] - before["runs"] < after["texts"] - before["texts"]
     assert 2 <= after["most"] <= 512 // 4
     assert at_rest(witness)
+
+
+def test_idle_sessions_that_shared_runs_keep_little(connect):
+    """The model and the room for the next text: at most 8 MB, whatever holes runs of many texts have left."""
+    sessions = [connect() for _ in range(2 * CLIENTS)]
+    for client in [Client(session, n) for n, session in enumerate(sessions)]:
+        assert client.end() is None, client.error
+    models = []
+    for session in sessions:
+        used = private_kb(session.info.backend_pid)
+        session.execute("SELECT unload_text_models()")
+        models.append(used - private_kb(session.info.backend_pid))
+    assert 1024 < max(models) <= 8 * 1024, models
 
 
 def test_texts_of_different_models_do_not_share_runs(connect):

@@ -147,12 +147,16 @@ pub fn forbid_telemetry() {
 #[derive(Debug)]
 pub struct BatchMemory(());
 
-/// Free memory that stays with the session, in bytes, for the next small batch: giving it back and taking it again,
+/// Memory that stays with the session for the next small batch, in bytes: giving it back and taking it again,
 /// page by page, would cost a short text a twentieth of its time.
 #[cfg(target_env = "gnu")]
-const KEPT: usize = 4 << 20;
+const KEPT: usize = 6 << 20;
 
-/// Free memory after the last time that some was given back; holes within used pages count, which nothing gives back.
+/// By how much memory may seem to shrink that has not: counters of pages are not exact.
+#[cfg(target_env = "gnu")]
+const SLACK: usize = 512 << 10;
+
+/// What the process had of its own after the last time that all free memory was given back, in bytes.
 #[cfg(target_env = "gnu")]
 static LEFT: AtomicUsize = AtomicUsize::new(0);
 
@@ -169,7 +173,7 @@ impl Drop for BatchMemory {
     // Calls nothing of Postgres, so an error on its way out is safe.
     fn drop(&mut self) {
         // The first is the one that a process starts with; by the second, what is kept stays when others free memory.
-        set_thresholds(128 << 10, 3 << 20);
+        set_thresholds(128 << 10, 16 << 20);
         release_memory();
     }
 }
@@ -185,22 +189,25 @@ fn set_thresholds(map: libc::c_int, trim: libc::c_int) {
     let _ = (map, trim);
 }
 
-/// Free memory of this process, in bytes.
+/// Memory in pages that this process has of its own, in bytes. What the allocator calls free says less: much of
+/// that has no pages.
 #[cfg(target_env = "gnu")]
-fn free_memory() -> usize {
-    // SAFETY: only looks.
-    unsafe { libc::mallinfo2().fordblks }
+fn own_memory() -> Option<usize> {
+    /// Bytes of a page, at least.
+    const PAGE: usize = 4096;
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = pages.split_ascii_whitespace().skip(1).map_while(|number| number.parse::<usize>().ok());
+    let (resident, shared) = (pages.next()?, pages.next()?);
+    Some(resident.saturating_sub(shared) * PAGE)
 }
 
 /// Gives freed memory back to the system, but for a little.
 pub fn release_memory() {
     #[cfg(target_env = "gnu")]
     {
-        let free = free_memory();
-        if free.saturating_sub(LEFT.load(Ordering::Relaxed)) > KEPT {
+        let left = LEFT.load(Ordering::Relaxed);
+        if own_memory().is_none_or(|own| own > left + KEPT || own + SLACK < left) {
             release_all_memory();
-        } else {
-            LEFT.fetch_min(free, Ordering::Relaxed);
         }
     }
 }
@@ -211,7 +218,7 @@ pub fn release_all_memory() {
     {
         // SAFETY: has no effect on memory in use.
         unsafe { libc::malloc_trim(0) };
-        LEFT.store(free_memory(), Ordering::Relaxed);
+        LEFT.store(own_memory().unwrap_or(0), Ordering::Relaxed);
     }
 }
 
