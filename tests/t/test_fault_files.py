@@ -148,7 +148,7 @@ def traps(root, home, owner):
 def strange(paths, cluster, root):
     """Opened paths that are neither below the model directory nor what a backend opens anyway."""
     allowed = [str(root / MODEL), str(cluster.data), "/dev/shm", "/usr/share/zoneinfo", "/etc/localtime", "/etc/ld.so.cache", "/sys/bus/", "/sys/class/", "/sys/devices/", "/proc/cpuinfo",
-               "/proc/self/maps", "/lib/", "/usr/lib/", str(cluster.bindir.parent), "/sys/fs/cgroup", "/proc/self/cgroup", "/proc/self/mountinfo", "/proc/meminfo", "/etc/nsswitch.conf", "/etc/passwd-"]
+               "/proc/self/maps", "/proc/self/statm", "/lib/", "/usr/lib/", str(cluster.bindir.parent), "/sys/fs/cgroup", "/proc/self/cgroup", "/proc/self/mountinfo", "/proc/meminfo", "/etc/nsswitch.conf", "/etc/passwd-"]
     # Of directories with traps in them the manifest and what it names are looked at, never a link, a pipe or a device.
     mine = [str(root / name) for name in os.listdir(root) if name.startswith("dir-") or name == "empty"]
     return sorted({path for path in paths if path.startswith("/") and not any(path.startswith(place) for place in [*allowed, *mine])})
