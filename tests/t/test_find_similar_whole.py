@@ -22,6 +22,9 @@ PLAIN = """
      ORDER BY 1 LIMIT 40
 """
 ROWS = 700
+# Rows of other tests, dead by now, make an index look cheap; whether there are workers depends on their number alone.
+READ_ALL = ("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL min_parallel_table_scan_size = 0;"
+            "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL max_parallel_workers_per_gather = {}")
 
 
 def fill(session, rows=ROWS, dims=384):
@@ -46,10 +49,7 @@ def filled(module_db):
 def table(filled, request):
     """The filled table, as it was when the test is over; the server would read it alone, and with two workers."""
     with filled.transaction(force_rollback=True):
-        filled.execute(f"SET LOCAL max_parallel_workers_per_gather = {request.param}; SET LOCAL min_parallel_table_scan_size = 0;"
-                       "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0")
-        # Rows of other tests, dead by now, make an index look cheap.
-        filled.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
+        filled.execute(READ_ALL.format(request.param))
         yield filled
 
 
@@ -84,8 +84,7 @@ def test_workers_take_part(filled, leader):
     said = []
     filled.add_notice_handler(listen := lambda notice: said.append(notice.message_primary))
     with filled.transaction(force_rollback=True):
-        filled.execute(f"SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL parallel_leader_participation = {leader};"
-                       "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
+        filled.execute(f"{READ_ALL.format(2)}; SET LOCAL parallel_leader_participation = {leader}")
         check(filled)
         # Every answer is longer than what is handed over at a time.
         filled.execute("UPDATE joint_embeddings SET entity_scope = entity_scope || jsonb_build_object('note', repeat('x', 2000)); SET LOCAL client_min_messages = debug1")
@@ -100,8 +99,7 @@ def test_workers_take_part(filled, leader):
 def test_what_a_worker_raises_arrives(filled):
     with filled.transaction(force_rollback=True):
         # The leader only waits: what is raised is raised in a worker.
-        filled.execute("SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL parallel_leader_participation = off;"
-                       "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
+        filled.execute(f"{READ_ALL.format(2)}; SET LOCAL parallel_leader_participation = off")
         # A scope that is longer than any that is read.
         filled.execute("UPDATE joint_embeddings SET vector = (SELECT vector FROM joint_embeddings WHERE entity_scope ->> 'issuer_id' = 'I7'),"
                        " entity_scope = entity_scope || jsonb_build_object('note', repeat('x', 3000000)) WHERE entity_scope ->> 'issuer_id' = 'I9'")
