@@ -35,7 +35,8 @@ class Bench:
     def __init__(self):
         self.server = harness.cluster()
         self.name = harness.database(self.server)
-        self.session = self.server.connect(self.name)
+        # A prepared statement would keep its plan, with workers or without, whatever is set later.
+        self.session = self.server.connect(self.name, prepare_threshold=None)
         self.random = np.random.default_rng(7)
 
     def copy(self, statement, rows):

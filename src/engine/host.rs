@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use super::Result;
 #[cfg(feature = "onnx")]
+use super::onnx::lending::Environment;
+#[cfg(feature = "onnx")]
 use super::text::batching::Batching;
 
 static CHECKPOINT: OnceLock<fn()> = OnceLock::new();
@@ -39,6 +41,12 @@ pub trait Host {
     /// Runs `work`, one uninterruptible call; should the caller want to stop meanwhile, the host calls
     /// `stop`, from wherever it notices (a signal handler too), and `work` returns soon after.
     fn watched(&self, stop: &dyn Stop, work: &mut dyn FnMut());
+
+    /// Has sessions of the runtime that ask for it take the memory of tensors from the host. Whether they can.
+    #[cfg(feature = "onnx")]
+    fn lend_memory(&self, _environment: &Environment) -> bool {
+        false
+    }
 
     /// Where single texts may share runs with those of other processes; None where each runs its own.
     #[cfg(feature = "onnx")]

@@ -51,11 +51,12 @@ impl WholeSearch {
         Candidates::open(self.table.into(), pages, &conditions)
     }
 
-    /// The nearest, found by this process and up to `workers` more.
+    /// The nearest, found by this process and as many of the `planned` workers as make it quicker.
     ///
     /// Errors: those of [`consider`], and of workers.
-    pub fn run(&self, rows: &Candidates, workers: usize) -> Result<TopK, Fault> {
+    pub fn run(&self, rows: &Candidates, planned: usize) -> Result<TopK, Fault> {
         let mut best = self.nothing_yet()?;
+        let workers = rows.workers(planned);
         if workers == 0 {
             self.read(rows, None, &mut best)?;
             return Ok(best);

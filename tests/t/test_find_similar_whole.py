@@ -22,9 +22,10 @@ PLAIN = """
      ORDER BY 1 LIMIT 40
 """
 ROWS = 700
-# Rows of other tests, dead by now, make an index look cheap; whether there are workers depends on their number alone.
+# Rows of other tests, dead by now, make an index look cheap; whether there are workers depends on their number alone. That the
+# table itself says how many it is to have makes even this small one worth some.
 READ_ALL = ("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL min_parallel_table_scan_size = 0;"
-            "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL max_parallel_workers_per_gather = {}")
+            "ALTER TABLE joint_embeddings SET (parallel_workers = 2); SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL max_parallel_workers_per_gather = {}")
 
 
 def fill(session, rows=ROWS, dims=384):
@@ -94,6 +95,18 @@ def test_workers_take_part(filled, leader):
         check(filled)
     filled.remove_notice_handler(listen)
     assert 2 <= said.count("reading a share of a table without the executor") <= 4
+
+
+def test_a_small_table_is_worth_no_worker(filled):
+    said = []
+    filled.add_notice_handler(listen := lambda notice: said.append(notice.message_primary))
+    with filled.transaction(force_rollback=True):
+        filled.execute(f"{READ_ALL.format(2)}; ALTER TABLE joint_embeddings RESET (parallel_workers)")
+        planned = filled.execute("EXPLAIN (COSTS OFF) SELECT count(*) FROM joint_embeddings").fetchall()
+        assert any("Workers Planned" in line for (line,) in planned)
+        check(filled)
+    filled.remove_notice_handler(listen)
+    assert "reading a share of a table without the executor" not in said
 
 
 def test_what_a_worker_raises_arrives(filled):
@@ -238,7 +251,7 @@ def test_a_view_and_a_partitioned_table_are_left_to_the_statement(table):
 
 
 def test_a_materialized_view_is_read(table):
-    table.execute("ALTER TABLE joint_embeddings RENAME TO kept; CREATE MATERIALIZED VIEW joint_embeddings AS SELECT * FROM kept; ANALYZE joint_embeddings")
+    table.execute("ALTER TABLE joint_embeddings RENAME TO kept; CREATE MATERIALIZED VIEW joint_embeddings WITH (parallel_workers = 2) AS SELECT * FROM kept; ANALYZE joint_embeddings")
     # Without its key every row counts only once it is sorted out which is newest.
     check(table, alone=False)
     table.execute("CREATE UNIQUE INDEX ON joint_embeddings (model_id, joint_type, as_of_date, (entity_scope ->> 'entity_type'), (COALESCE(entity_scope ->> 'entity_id',"

@@ -13,6 +13,7 @@ use super::super::text::TextError;
 pub struct Runtime {
     path: PathBuf,
     environment: Environment,
+    borrows: bool,
 }
 
 /// The library of this process, once one was loaded. Never dropped: a library is not unloaded.
@@ -36,13 +37,20 @@ impl Runtime {
         }
         let mut result = Err(TextError::RuntimeNotConfigured);
         host.shielded(&mut || result = environment(path, &file));
-        let runtime = Arc::new(Runtime { path: path.to_owned(), environment: result? });
+        let environment = result?;
+        let borrows = host.lend_memory(&environment);
+        let runtime = Arc::new(Runtime { path: path.to_owned(), environment, borrows });
         Ok(Arc::clone(loaded.insert(runtime)))
     }
 
     /// The environment sessions are made in.
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// Whether the host has memory for tensors.
+    pub fn borrows(&self) -> bool {
+        self.borrows
     }
 
     /// What the library says about its build; the manifest of a packed model names it too.

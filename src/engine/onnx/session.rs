@@ -83,8 +83,10 @@ pub(super) fn builder(runtime: &Runtime, plan: SessionPlan) -> ort::Result<Sessi
             .with_memory_pattern(false)?
             .with_execution_providers([CPU::default().with_arena_allocator(false).build()])
     };
+    let borrow =
+        |builder: SessionBuilder| if runtime.borrows() { builder.with_env_allocators() } else { Ok(builder) };
     let builder = Session::builder(runtime.environment())?;
-    configure(builder).map_err(ort::Error::<()>::from)
+    configure(builder).and_then(borrow).map_err(ort::Error::<()>::from)
 }
 
 /// The inputs of the graph, each one we can feed.

@@ -69,6 +69,11 @@ impl Candidates {
         self.0.each(share, &mut Sieve { arguments, best, beaten, take })
     }
 
+    /// How many of `planned` workers make it quicker: as [`TableRows::workers`].
+    pub fn workers(&self, planned: usize) -> usize {
+        self.0.workers(planned)
+    }
+
     /// Starts up to `workers` workers that read them, too: `order` is for
     /// `nearest::share`.
     pub fn share(&self, workers: usize, order: &[u8]) -> Team {

@@ -5,14 +5,17 @@
 //! timer is needed for that, and a run that is not interrupted pays four system calls.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use pgrx::pg_sys;
 
 use super::interrupts;
 use super::meeting::SharedBoard;
+use super::{arena, tensor_memory};
 use crate::engine::Result;
 use crate::engine::host::{Host, Stop};
+use crate::engine::onnx::lending::Environment;
 use crate::engine::text::batching::Batching;
 use crate::pg::settings;
 
@@ -33,6 +36,10 @@ static WATCHED: AtomicPtr<Watched<'static>> = AtomicPtr::new(std::ptr::null_mut(
 static HANDLERS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 impl Host for Backend {
+    fn lend_memory(&self, environment: &Environment) -> bool {
+        tensor_memory::lend(environment)
+    }
+
     fn batching(&self) -> Option<&dyn Batching> {
         if !settings::dynamic_batching() {
             return None;
@@ -134,6 +141,12 @@ fn stop_requested() -> bool {
     }
 }
 
+/// Processors that this process may use, as far as it can tell: asked once, for that reads files.
+pub fn processors() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// What must hold before ONNX Runtime is loaded: its builds from 1.29 on phone home unless told not to.
 pub fn forbid_telemetry() {
     // SAFETY: a backend has one thread as long as the library that would make others is not loaded, and
@@ -147,16 +160,22 @@ pub fn forbid_telemetry() {
 #[derive(Debug)]
 pub struct BatchMemory(());
 
-/// Memory that stays with the session for the next small batch, in bytes: giving it back and taking it again,
+/// Memory of the heap that stays with the session for the next small batch, in bytes: giving it back and taking it again,
 /// page by page, would cost a short text a twentieth of its time.
 #[cfg(target_env = "gnu")]
-const KEPT: usize = 6 << 20;
+const KEPT: usize = 2 << 20;
+
+/// Likewise, of the memory of tensors: what eight short texts of a small network need.
+const KEPT_TENSORS: usize = 5 << 20;
+
+/// A run that needed more than this for its tensors was none of a few short texts: of its memory nothing is kept.
+const LARGE_RUN: usize = 8 << 20;
 
 /// By how much memory may seem to shrink that has not: counters of pages are not exact.
 #[cfg(target_env = "gnu")]
 const SLACK: usize = 512 << 10;
 
-/// What the process had of its own after the last time that all free memory was given back, in bytes.
+/// What the process had of its own after the last time that the heap's free memory was given back, in bytes.
 #[cfg(target_env = "gnu")]
 static LEFT: AtomicUsize = AtomicUsize::new(0);
 
@@ -189,7 +208,7 @@ fn set_thresholds(map: libc::c_int, trim: libc::c_int) {
     let _ = (map, trim);
 }
 
-/// Memory in pages that this process has of its own, in bytes. What the allocator calls free says less: much of
+/// Memory in pages that this process has of its own, without that of tensors, in bytes. What the allocator calls free says less: much of
 /// that has no pages.
 #[cfg(target_env = "gnu")]
 fn own_memory() -> Option<usize> {
@@ -198,22 +217,28 @@ fn own_memory() -> Option<usize> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let mut pages = pages.split_ascii_whitespace().skip(1).map_while(|number| number.parse::<usize>().ok());
     let (resident, shared) = (pages.next()?, pages.next()?);
-    Some(resident.saturating_sub(shared) * PAGE)
+    Some((resident.saturating_sub(shared) * PAGE).saturating_sub(arena::held()))
 }
 
 /// Gives freed memory back to the system, but for a little.
 pub fn release_memory() {
+    arena::give_back(if arena::held() > LARGE_RUN { 0 } else { KEPT_TENSORS });
     #[cfg(target_env = "gnu")]
     {
         let left = LEFT.load(Ordering::Relaxed);
         if own_memory().is_none_or(|own| own > left + KEPT || own + SLACK < left) {
-            release_all_memory();
+            release_heap();
         }
     }
 }
 
 /// Gives all freed memory back to the system.
 pub fn release_all_memory() {
+    arena::give_back(0);
+    release_heap();
+}
+
+fn release_heap() {
     #[cfg(target_env = "gnu")]
     {
         // SAFETY: has no effect on memory in use.

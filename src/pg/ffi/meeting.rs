@@ -10,6 +10,7 @@ use std::time::Duration;
 use pgrx::PgTryBuilder;
 use pgrx::prelude::*;
 
+use super::host::processors;
 use super::interrupts;
 use super::wait::{self, Event};
 use crate::engine::Result;
@@ -124,10 +125,6 @@ unsafe fn open() -> Option<SharedBoard> {
         pg_sys::LWLockRelease(&raw mut (*entry).lock);
         Some(SharedBoard { entry, board })
     }
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// An error that ends the process does not unwind: what is on the board is taken back here.

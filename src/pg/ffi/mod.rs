@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod aggregate;
+pub mod arena;
 pub mod array;
 pub mod bytea;
 pub mod candidate;
@@ -24,6 +25,7 @@ pub mod rowstore;
 pub mod scratch;
 pub mod staged;
 pub mod table_rows;
+pub mod tensor_memory;
 pub mod transaction;
 pub mod wait;
 mod wal;

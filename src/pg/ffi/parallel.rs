@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::host::processors;
 use crate::pg::nearest;
 use crate::pg::report::Fault;
 
@@ -24,6 +25,23 @@ const LIBRARY: &CStr = c"$libdir/prometheus_embed";
 /// What hands out pages of a table, in shared memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Shares(pub(super) pg_sys::ParallelTableScanDesc);
+
+/// Of a table, for one worker: reading it takes some twenty milliseconds, starting and ending a worker, and letting it map as much of
+/// the server's shared memory, ten.
+const WORTH_A_WORKER: usize = 64 << 20;
+
+/// How many of `planned` workers are worth starting for a table of as many pages: more processes than processors only take
+/// turns.
+pub fn worthwhile(planned: usize, pages: usize) -> usize {
+    let own = usize::from(takes_part());
+    planned.min(pages / (WORTH_A_WORKER / pg_sys::BLCKSZ as usize)).min(processors().saturating_sub(own))
+}
+
+/// Whether the session reads, too, beside its workers.
+fn takes_part() -> bool {
+    // SAFETY: reads a setting.
+    unsafe { pg_sys::parallel_leader_participation }
+}
 
 /// Workers of a session.
 pub struct Team {
@@ -89,9 +107,7 @@ impl Team {
 
     /// What the session itself reads by, if it is to read, too.
     pub fn own_share(&self) -> Option<Shares> {
-        // SAFETY: reads a setting.
-        let takes_part = unsafe { pg_sys::parallel_leader_participation };
-        (takes_part || self.answers.is_empty()).then_some(self.shares)
+        (takes_part() || self.answers.is_empty()).then_some(self.shares)
     }
 
     /// Hands the answer of every worker to `join`, and ends the team.

@@ -9,7 +9,7 @@ use pgrx::tupdesc::PgTupleDesc;
 
 use super::bytea::{bytes_of, plain_bytes};
 use super::interrupts;
-use super::parallel::{Shares, Team};
+use super::parallel::{self, Shares, Team};
 use crate::pg::report::Fault;
 
 /// Rows read between two looks at whether the query was cancelled.
@@ -197,6 +197,17 @@ impl<const N: usize> TableRows<N> {
                 Step::Pause
             })
         }
+    }
+
+    /// How many of the workers that the server `planned` make reading quicker: it reckons with what the executor takes for a
+    /// row. Where the table says itself how many it is to have, just as many.
+    pub fn workers(&self, planned: usize) -> usize {
+        // SAFETY: the table is open, and has pages; options of a table or view are of this type.
+        let (pages, said) = unsafe {
+            let options = (*self.relation).rd_options.cast::<pg_sys::StdRdOptions>().as_ref();
+            (blocks(self.relation), options.is_some_and(|options| options.parallel_workers >= 0))
+        };
+        if said { planned } else { parallel::worthwhile(planned, pages as usize) }
     }
 
     /// Starts as many of `workers` as the server has left to read it together: as [`Team::start`].
