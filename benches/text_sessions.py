@@ -25,9 +25,9 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 SESSIONS, CLIENTS = 100, 16
 SHORT_TEXTS, PROFILES = int(960 * SCALE), int(600 * SCALE)
-# So often is each short text embedded: the first ones of new sessions of clients, which batches do not have, are to weigh little.
-TIMES = 4
-TEXTS = TIMES * SHORT_TEXTS
+# Batches embed each short text so often, and clients send texts for so long: what the first ones of new sessions cost is to
+# weigh little, for the batches have none.
+TIMES, SECONDS = 4, max(1, int(15 * SCALE))
 
 FILL = f"""
 CREATE TABLE short_texts AS SELECT i AS id, 'Issuer ' || i || ' makes industrial pumps, valves and seals for oil, gas and water; margins '
@@ -100,19 +100,20 @@ def together(*jobs):
         raise errors[0]
 
 
-def pgbench(server, name, each, batching="on"):
-    """CLIENTS clients send `each` short texts one by one, with or without sharing runs; returns the seconds that the
-    transactions took."""
+def pgbench(server, name, much, batching="on"):
+    """CLIENTS clients send short texts one by one, so many or so long as pgbench's option `much` says, with or without
+    sharing runs; returns the number of texts, and the seconds that they took."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(f"\\set id random(1, {SHORT_TEXTS})\nSELECT octet_length(text_profile_embed(text)) FROM short_texts WHERE id = :id;\n")
         script.flush()
         os.chmod(script.name, 0o644)
-        command = [server.bindir / "pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-t", str(each)]
+        command = [server.bindir / "pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", *much]
         command += ["-f", script.name, "-h", server.socket_dir, "-p", str(server.port), "-U", server.user, name]
         # Clients whose model is loaded: a pool's connections live long.
         warm = f"-c session_preload_libraries=prometheus_embed -c prometheus_embed.preload_models=text-profile-v1 -c prometheus_embed.dynamic_batching={batching}"
         done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PGOPTIONS": warm})
-    return CLIENTS * each / float(re.search(r"tps = ([\d.]+) \(without", done.stdout).group(1))
+    texts = int(re.search(r"transactions actually processed: (\d+)", done.stdout).group(1))
+    return texts, texts / float(re.search(r"tps = ([\d.]+) \(without", done.stdout).group(1))
 
 
 def clients_against_batches(server, name):
@@ -126,30 +127,30 @@ def clients_against_batches(server, name):
     def run(work):
         cpu = harness.server_cpu(server)
         start = time.perf_counter()
-        seconds = work()
-        return seconds or time.perf_counter() - start, harness.server_cpu(server) - cpu
+        texts, seconds = work() or (TIMES * SHORT_TEXTS, time.perf_counter() - start)
+        return texts, seconds, harness.server_cpu(server) - cpu
 
     works = {"batches in two backends": lambda: both(half), "one by one in two backends": lambda: both(one)}
     ways = {f"{CLIENTS} clients, each for itself": "off", f"{CLIENTS} clients, dynamic batching": "on"}
-    works |= {label: lambda b=batching: pgbench(server, name, TEXTS // CLIENTS, b) for label, batching in ways.items()}
+    works |= {label: lambda b=batching: pgbench(server, name, ["-T", str(SECONDS)], b) for label, batching in ways.items()}
     both(half)
     times = {label: [] for label in works}
     for _ in range(ROUNDS):
         for label, work in works.items():
-            seconds, cpu = run(work)
+            texts, seconds, cpu = run(work)
             if label in ways:
                 # Connecting and loading the model are not part of it, as they are none of pgbench's own figure.
-                _, starting = run(lambda b=ways[label]: pgbench(server, name, 1, b))
-                cpu = (cpu - starting) * TEXTS / (TEXTS - CLIENTS)
-            times[label].append((seconds, cpu))
-    print(f"\n{TEXTS} short texts (about 30 tokens)")
+                few, _, starting = run(lambda b=ways[label]: pgbench(server, name, ["-t", "1"], b))
+                cpu = (cpu - starting) * texts / (texts - few)
+            times[label].append((seconds / texts, cpu / texts))
+    print(f"\n{TIMES * SHORT_TEXTS} short texts (about 30 tokens), of clients as many as they send in {SECONDS} s")
     base = min(seconds for seconds, _ in times["batches in two backends"])
     base_cpu = min(cpu for _, cpu in times["batches in two backends"])
     for label, found in times.items():
         seconds, cpu = min(s for s, _ in found), min(c for _, c in found)
         # More processes get more of a busy machine: by the clock alone they would win.
         target = harness.at_least(min(base / seconds, base_cpu / cpu), 0.9) if ways.get(label) == "on" else ""
-        print(f"  {label:32} {TEXTS / seconds:8.1f}/s  {base / seconds:5.2f} x the batches   {1e3 * cpu / TEXTS:6.2f} CPU ms a text"
+        print(f"  {label:32} {1 / seconds:8.1f}/s  {base / seconds:5.2f} x the batches   {1e3 * cpu:6.2f} CPU ms a text"
               f" ({base_cpu / cpu:.2f} x)   {target}".rstrip())
     for session in sessions:
         session.close()

@@ -166,7 +166,7 @@ pub struct BatchMemory(());
 const KEPT: usize = 2 << 20;
 
 /// Likewise, of the memory of tensors: what eight short texts of a small network need.
-const KEPT_TENSORS: usize = 5 << 20;
+const KEPT_TENSORS: usize = 11 << 19;
 
 /// A run that needed more than this for its tensors was none of a few short texts: of its memory nothing is kept.
 const LARGE_RUN: usize = 8 << 20;
