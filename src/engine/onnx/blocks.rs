@@ -24,6 +24,8 @@ impl Blocks {
     pub fn take(&mut self, bytes: usize) -> Option<usize> {
         let bytes = bytes.max(1).checked_next_multiple_of(ALIGN)?;
         let (at, (begin, _)) = self.gaps().enumerate().find(|(_, (begin, end))| end - begin >= bytes)?;
+        // Without memory for the list there is none for the block.
+        self.used.try_reserve(1).ok()?;
         self.used.insert(at, (begin, begin + bytes));
         Some(begin)
     }
