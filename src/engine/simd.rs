@@ -72,25 +72,6 @@ pub fn rough_error(dim: usize) -> f64 {
     units / (1.0 - units)
 }
 
-/// Asks for the memory `ahead` bytes beyond `bytes`, whatever is there: a hint, which never fails.
-pub fn prefetch(bytes: &[u8], ahead: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        /// Bytes of a cache line.
-        const LINE: usize = 64;
-        /// Beyond this the processor has found the pattern itself.
-        const MOST: usize = 4096;
-        let first = bytes.as_ptr().wrapping_add(ahead);
-        for offset in (0..bytes.len().min(MOST)).step_by(LINE) {
-            // SAFETY: a hint about an address; it reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(offset).cast()) };
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, ahead);
-}
-
 /// Sum of squared differences of two little-endian float32 vectors, each difference taken in float64.
 pub fn squared_distance(a: &[u8], b: &[u8]) -> f64 {
     #[cfg(target_arch = "x86_64")]

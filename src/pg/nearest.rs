@@ -12,6 +12,7 @@ use crate::engine::search::{Hit, TopK, Verdict};
 use crate::engine::vector::VectorRef;
 use crate::pg::ffi::candidate::{Candidate, Candidates};
 use crate::pg::ffi::json::RawJsonb;
+use crate::pg::ffi::page_stream;
 use crate::pg::ffi::parallel::Shares;
 use crate::pg::ffi::table_rows::Condition;
 use crate::pg::report::Fault;
@@ -105,7 +106,7 @@ pub fn share(order: &[u8], share: Shares) -> Result<Vec<u8>, Fault> {
 #[inline]
 pub fn consider(top: &mut TopK, row: Candidate<'_>) -> Result<(), Fault> {
     let vector = row.vector().unwrap_or_default();
-    TopK::look_ahead(vector);
+    page_stream::meet(vector);
     let verdict = top.judge(vector);
     if verdict == Verdict::Beaten { Ok(()) } else { offer(top, verdict, row) }
 }
@@ -113,6 +114,7 @@ pub fn consider(top: &mut TopK, row: Candidate<'_>) -> Result<(), Fault> {
 /// Whether [`consider`] would do nothing with a row of this vector.
 #[inline]
 pub fn beaten(top: &TopK, vector: &[u8]) -> bool {
+    page_stream::meet(vector);
     top.judge(vector) == Verdict::Beaten
 }
 

@@ -112,9 +112,6 @@ struct Query {
 /// Squared norms whose sums in float32 neither overflow nor lose digits to underflow, by a wide margin.
 const ROUGH_NORMS: std::ops::RangeInclusive<f64> = 1e-18..=1e36;
 
-/// Rows lie in pages of this many bytes, mostly one page after the other.
-const PAGE: usize = 8192;
-
 /// The best `k` of the vectors seen.
 #[derive(Debug, Clone)]
 pub struct TopK {
@@ -145,12 +142,6 @@ impl TopK {
         let query = Query { bytes: query.bytes().into(), values, rough, norm };
         let left_out = LeftOut::default();
         Ok(Self { query: Some(query), k, kept: BinaryHeap::new(), left_out, bound: None })
-    }
-
-    /// Asks for the memory at this vector's place in the next page: pays where much else happens between two rows.
-    #[inline]
-    pub fn look_ahead(vector: &[u8]) {
-        simd::prefetch(vector, PAGE);
     }
 
     /// Compares a stored vector to the query; the kernel of a search.

@@ -7,6 +7,7 @@ use crate::engine::vector::{self, VectorRef, check_dim};
 use crate::engine::{Error, Result};
 use crate::pg::ffi::array::NumberArray;
 use crate::pg::ffi::bytea::Bytea;
+use crate::pg::ffi::page_stream;
 
 type Report<T> = std::result::Result<T, ErrorReport>;
 
@@ -19,7 +20,7 @@ fn vector_dim(vector: &[u8]) -> Report<i32> {
 /// Euclidean norm.
 #[pg_extern(immutable, strict, parallel_safe, cost = 5)]
 fn l2_norm(vector: &[u8]) -> Report<f64> {
-    Ok(VectorRef::new(vector)?.l2_norm())
+    Ok(scanned(vector)?.l2_norm())
 }
 
 /// The vector scaled to unit norm; a zero vector stays zero.
@@ -32,19 +33,19 @@ fn l2_normalize(vector: &[u8]) -> Report<Bytea> {
 /// Cosine similarity.
 #[pg_extern(immutable, strict, parallel_safe, cost = 5)]
 fn cosine_sim(a: &[u8], b: &[u8]) -> Report<f64> {
-    Ok(vector::cosine_similarity(VectorRef::new(a)?, VectorRef::new(b)?)?)
+    Ok(vector::cosine_similarity(scanned(a)?, scanned(b)?)?)
 }
 
 /// Euclidean distance.
 #[pg_extern(immutable, strict, parallel_safe, cost = 5)]
 fn euclidean_dist(a: &[u8], b: &[u8]) -> Report<f64> {
-    Ok(vector::euclidean_distance(VectorRef::new(a)?, VectorRef::new(b)?)?)
+    Ok(vector::euclidean_distance(scanned(a)?, scanned(b)?)?)
 }
 
 /// Dot product.
 #[pg_extern(immutable, strict, parallel_safe, cost = 5)]
 fn dot_product(a: &[u8], b: &[u8]) -> Report<f64> {
-    Ok(vector::dot_product(VectorRef::new(a)?, VectorRef::new(b)?)?)
+    Ok(vector::dot_product(scanned(a)?, scanned(b)?)?)
 }
 
 /// Components in order.
@@ -89,6 +90,12 @@ pub fn vector_from_array(elements: NumberArray<'_, f64>) -> Report<Bytea> {
 fn vector_from_real_array(elements: NumberArray<'_, f32>) -> Report<Bytea> {
     let values = elements.values("elements")?;
     Ok(exact(values.len(), values.iter().copied())?)
+}
+
+/// A vector that is read from its first component to its last, maybe one of many in a table.
+fn scanned(bytes: &[u8]) -> Result<VectorRef<'_>> {
+    page_stream::meet(bytes);
+    VectorRef::new(bytes)
 }
 
 fn exact(dim: usize, values: impl Iterator<Item = f32>) -> Result<Bytea> {

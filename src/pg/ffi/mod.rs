@@ -15,6 +15,7 @@ pub mod interrupts;
 pub mod json;
 pub mod meeting;
 pub mod multi_insert;
+pub mod page_stream;
 mod pages;
 pub mod parallel;
 pub mod paths;

@@ -9,6 +9,7 @@ use pgrx::tupdesc::PgTupleDesc;
 
 use super::bytea::{bytes_of, plain_bytes};
 use super::interrupts;
+use super::page_stream;
 use super::parallel::{self, Shares, Team};
 use crate::pg::report::Fault;
 
@@ -181,9 +182,13 @@ impl<const N: usize> TableRows<N> {
         unsafe {
             pg_guard_ffi_boundary(|| {
                 let Some(next) = (*(*(*scan).rs_rd).rd_tableam).scan_getnextslot else { return Step::End };
+                let has_pages = page_stream::has_pages(slot);
                 for _ in 0..AT_ONCE {
                     if !next(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
                         return Step::End;
+                    }
+                    if has_pages {
+                        page_stream::arrive(slot);
                     }
                     if usize::try_from((*slot).tts_nvalid).unwrap_or(0) < self.columns {
                         slot_getsomeattrs_int(slot, self.columns as i32);
