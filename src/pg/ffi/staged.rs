@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 use super::interrupts;
 pub use super::rowstore::Cells;
 use super::rowstore::RowStore;
+use super::wal::WrittenOut;
 use crate::pg::report::Fault;
 
 /// What makes the rows: called until it returns false.
@@ -49,7 +50,10 @@ pub fn with_rows<R>(
         Err(_) => Err(Fault::NoStagedRows),
     })?;
     let _registered = Registered;
-    statement()
+    let mut log = WrittenOut::here();
+    let done = statement();
+    log.follow();
+    done
 }
 
 /// Fills the result set of `embed_staged_rows` (materialize mode) from the innermost source.

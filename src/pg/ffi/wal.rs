@@ -15,7 +15,9 @@ pub(super) struct WrittenOut(pg_sys::XLogRecPtr);
 impl WrittenOut {
     /// From here on.
     pub fn here() -> Self {
-        Self(end())
+        // SAFETY: reads a position in shared memory under a spin lock.
+        let log = || unsafe { pg_sys::GetXLogInsertRecPtr() };
+        Self(Some(end()).filter(|&end| end > 0).unwrap_or_else(log))
     }
 
     /// Asks for what has been logged since, if it is worth it; does not wait for it.
